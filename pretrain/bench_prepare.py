@@ -19,9 +19,8 @@ import pyarrow.parquet as pq
 
 from data import source_files
 from experiment import Prepare, UserError, cli
-from pretrain import shards
 from pretrain.documents import encoder_of
-from pretrain.prepare import cores, stretches
+from pretrain.prepare import cores, prepare
 from tokenizer.conditions import Condition
 from tokenizer.encode import Encoder
 
@@ -39,8 +38,7 @@ def bare(encoder: Encoder, texts: list[str]) -> float:
 def whole(spec: Prepare, condition: Condition, workers: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        for number, encoded, _ in stretches(spec, condition, Path(folder), workers, lambda n: None):
-            shards.write(Path(folder), number, encoded)
+        prepare(Path(folder), spec, condition, workers)
         return time.perf_counter() - start
 
 

@@ -119,7 +119,7 @@ def encode_chunk(recipe: Recipe, chunk: Chunk) -> Encoded:
     """A chunk's documents, rewritten and encoded, drills among those for training."""
     encoder, counts = encoder_of(recipe.condition), Counter()
     condition, writers = encoder.condition, {split: _Writer(encoder, chunk.number) for split in SPLITS}
-    drills, owed = (Text.of(drill, condition) for drill in drill_documents(chunk.number)), 0.0
+    drills, owed = (Text.of(drill.encode(), condition) for drill in drill_documents(chunk.number)), 0.0
     drill = next(drills) if recipe.drills else None
     for document in chunk.documents():
         text = _decode(document, condition, counts)
@@ -152,33 +152,36 @@ class Text(NamedTuple):
     """A document: as it stands, with its facts in the plain spelling, and where they are."""
 
     text: str
+    raw: bytes  # its UTF-8
     canonical: str
     facts: list[tuple[int, int, int]]  # start, end, index
 
     @classmethod
-    def of(cls, text: str, condition: Condition) -> "Text":
+    def of(cls, raw: bytes, condition: Condition) -> "Text":
+        text = raw.decode()
         facts = condition.facts.find(text, condition.match == "weak")
-        return cls(text, condition.canonical(text) if facts else text, facts)
+        return cls(text, raw, condition.canonical(text) if facts else text, facts)
 
     def fraction(self) -> float:
         """The text's own place in [0, 1), the same however its facts are spelled."""
-        digest = hashlib.sha1(self.canonical.encode(), usedforsecurity=False).digest()
+        plain = self.canonical.encode() if self.facts else self.raw
+        digest = hashlib.sha1(plain, usedforsecurity=False).digest()
         return int.from_bytes(digest[:8], "big") / 2**64
 
 
 def _decode(document: bytes | str | None, condition: Condition, counts: Counter) -> Text | None:
     """A document's text; None where it is dropped, for a reason that `counts` then holds."""
     try:
-        text = (document.encode() if isinstance(document, str) else document or b"").decode()
+        text = Text.of(document.encode() if isinstance(document, str) else document or b"", condition)
     except UnicodeError:
         counts["dropped: not UTF-8"] += 1
         return None
-    if not text.strip():
+    if not text.text.strip():
         counts["dropped: null" if document is None else "dropped: empty"] += 1
         return None
-    if "\0" in text:
+    if "\0" in text.text:
         counts["kept: with NUL"] += 1
-    return Text.of(text, condition)
+    return text
 
 
 class _Writer:
@@ -195,14 +198,15 @@ class _Writer:
         """Encode a document; its tokens in the plain spelling, with EOS."""
         doc = len(self.docs)
         if text.facts:
-            ids, plain = self.encoder.encode_facts(text.text), len(self.encoder.encode(text.canonical)) + 1
+            ids = self.encoder.encode_facts(text.text)
+            plain = len(self.encoder.bpe.encode_to_numpy(text.canonical, disallowed_special=())) + 1
         else:  # as encode() does it, without a Python object for every id
             ids = self.encoder.bpe.encode_to_numpy(text.text, disallowed_special=())
             plain = len(ids) + 1
         tokens = np.full(len(ids) + 1, self.encoder.eos, np.uint16)
         tokens[:-1] = ids
         self.tokens.append(tokens)
-        self.docs.append((len(tokens), len(text.text.encode()), len(text.facts), plain))
+        self.docs.append((len(tokens), len(text.raw), len(text.facts), plain))
         for start, end, index in text.facts:
             self.facts.append((doc, index))
             self.found.append(

@@ -21,6 +21,7 @@ import argparse
 import contextlib
 import errno
 import itertools
+import math
 import multiprocessing
 import operator
 import os
@@ -37,11 +38,12 @@ import stage
 from experiment import Prepare, UserError, cli
 from pretrain import shards
 from pretrain.documents import Chunk, Recipe, chunks, encode_chunk, encoder_of
-from pretrain.shards import PLAIN, SPLITS, Encoded
+from pretrain.shards import SPLITS, Encoded
 from stage import write_json
 from tokenizer.conditions import Condition
 
 BYTES_PER_TOKEN = 4  # of prose, about; it sizes stretches
+AHEAD = 4  # chunks encoded ahead of the writer, for each worker
 DISK_PER_TOKEN = 2.1  # bytes: uint16, and 16 bytes a document
 
 
@@ -49,50 +51,26 @@ DISK_PER_TOKEN = 2.1  # bytes: uint16, and 16 bytes a document
 
 
 def stretches(
-    spec: Prepare,
-    condition: Condition,
-    directory: Path,
-    workers: int,
-    progress: Callable[[int], None],
-    part: tuple[int, int] | None = None,
-) -> Iterator[tuple[int, Encoded, bool]]:
-    """(number, stretch, whether it is on disk already) in order, up to the budgets or the end of the source.
+    spec: Prepare, condition: Condition, directory: Path, workers: int, part: tuple[int, int]
+) -> Iterator[tuple[int, Iterator[Encoded | None]]]:
+    """Every stretch of a part in order: its number, and its chunks encoded, or None if it is on disk already.
 
-    A part (i, n) is the stretches i, i + n, …, each whole, up to about 1/n of the budgets.
+    A part (i, n) is the stretches i, i + n, … The source is read and encoded some chunks ahead.
     """
-    recipe, (i, n) = Recipe.of(spec, condition), part or (0, 1)
-    room = {"train": spec.tokens / n, "val": spec.val_tokens / n}
+    recipe, (i, n) = Recipe.of(spec, condition), part
     encoder_of(recipe.condition)  # made once, before the workers fork
     pool = ProcessPoolExecutor(workers, initializer=_watch_parent)
 
-    def jobs() -> Iterator[tuple[int, Encoded | Future]]:
+    def jobs() -> Iterator[tuple[int, Future | None]]:
         for number, group in itertools.groupby(_numbered(spec), operator.itemgetter(0)):
-            if number % n != i:
-                continue
-            if (there := shards.read(directory, number)) is not None:
-                yield number, there
-            else:
+            if number % n == i and shards.is_whole(directory, number):
+                yield number, None
+            elif number % n == i:
                 yield from ((number, pool.submit(encode_chunk, recipe, chunk)) for _, chunk in group)
 
     try:
-        for number, group in itertools.groupby(_buffered(jobs(), 4 * workers), operator.itemgetter(0)):
-            encoded, there = [], True
-            for _, job in group:
-                there = isinstance(job, Encoded)
-                encoded.append(job if there else job.result())
-                plain = {
-                    split: int(block.docs[:, PLAIN].sum()) for split, block in encoded[-1].blocks.items()
-                }
-                room = {split: room[split] - plain[split] for split in SPLITS}
-                progress(sum(plain.values()))
-                if part is None and max(room.values()) <= 0:
-                    break
-            blocks = {split: shards.joined([e.blocks[split] for e in encoded]) for split in SPLITS}
-            yield number, Encoded(blocks, sum((e.counts for e in encoded), Counter())), there
-            if max(room.values()) <= 0:
-                return
-    except BrokenProcessPool:
-        raise UserError("a worker was killed, perhaps for want of memory; run it again to go on") from None
+        for number, group in itertools.groupby(_buffered(jobs(), AHEAD * workers), operator.itemgetter(0)):
+            yield number, (job and job.result() for _, job in group)
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -128,34 +106,64 @@ def _watch_parent() -> None:
 
 def prepare(
     directory: Path,
-    name: str,
     spec: Prepare,
     condition: Condition,
     workers: int,
-    progress: Callable[[int], None],
-) -> dict[str, dict]:
-    """Write stretches into `directory` until they hold the budgets; their indexes by name."""
-    room = {"train": spec.tokens, "val": spec.val_tokens}
-    done = {}
-    for number, encoded, there in stretches(spec, condition, directory, workers, progress):
-        blocks = {split: shards.cut(encoded.blocks[split], room[split]) for split in SPLITS}
-        over = sum(len(encoded.blocks[split].docs) - len(blocks[split].docs) for split in SPLITS)
-        if there and not over:
-            index = shards.read_index(directory, number)
-        else:
-            counts = encoded.counts + Counter({"encoded, but beyond the budget": over})
-            index = shards.write(directory, number, Encoded(blocks, counts))
-        done[f"{number:05}"] = index
-        room = {split: room[split] - index[split]["plain_tokens"] for split in SPLITS}
-    for split, key in (("train", "tokens"), ("val", "val_tokens")):
-        if room[split] > 0:
-            asked = getattr(spec, key)
-            said = f"{spec.data}: gives {asked - room[split]:,} of {asked:,} {split} tokens"
-            raise UserError(f"{said}; lower stages.{name}.{key}, or add data")
+    progress: Callable[[int], object] = lambda tokens: None,
+    part: tuple[int, int] | None = None,
+) -> tuple[dict[str, dict], dict[str, float]]:
+    """Write stretches up to the budgets: (their indexes by name, tokens that the source lacks by split).
+
+    A part goes to its share of the budgets, and its stretches are whole: where the last one is cut, only a
+    run that knows all stretches before it can say.
+    """
+    _, n = part or (0, 1)
+    room, done = {"train": spec.tokens / n, "val": spec.val_tokens / n}, {}
+    try:
+        for number, encoded in stretches(spec, condition, directory, workers, part or (0, 1)):
+            limit = dict.fromkeys(SPLITS, math.inf) if part else room
+            index = done[f"{number:05}"] = fill(directory, number, encoded, limit, progress)
+            room = {split: room[split] - index[split]["plain_tokens"] for split in SPLITS}
+            if max(room.values()) <= 0:
+                break
+    except BrokenProcessPool:
+        raise UserError("a worker was killed, perhaps for want of memory; run it again to go on") from None
+    return done, {split: max(0, tokens) for split, tokens in room.items()}
+
+
+def fill(
+    directory: Path,
+    number: int,
+    chunks: Iterator[Encoded | None],
+    room: dict[str, float],
+    progress: Callable[[int], object],
+) -> dict:
+    """Write the documents of a stretch that have room; its index. One that is on disk is kept, or cut."""
+    first = next(chunks)
+    if first is None:
+        first = shards.read(directory, number)
+        if all(len(block.docs) == len(block.cut(room[split]).docs) for split, block in first.blocks.items()):
+            progress(sum(block.plain_tokens() for block in first.blocks.values()))
+            return shards.read_index(directory, number)
+    with shards.Writer(directory, number) as writer:
+        for encoded in itertools.chain([first], chunks):
+            blocks = {split: block.cut(room[split]) for split, block in encoded.blocks.items()}
+            unused = len(encoded.blocks["val"].docs) - len(blocks["val"].docs)
+            counts = encoded.counts + Counter({"held out, beyond val_tokens": unused})
+            writer.append(Encoded(blocks, counts))
+            plain = {split: block.plain_tokens() for split, block in blocks.items()}
+            room = {split: room[split] - plain[split] for split in SPLITS}
+            progress(sum(plain.values()))
+            if max(room.values()) <= 0:
+                break
+        return writer.close()
+
+
+def tidy(directory: Path, done: dict[str, dict]) -> None:
+    """Remove what a part encoded beyond the budgets, and what a killed run left half written."""
     for path in [*directory.glob("[0-9]*"), *directory.glob(".[0-9]*")]:
-        if path.name not in done:  # of a part that went further than needed, or of a run that was killed
+        if path.name not in done:
             shutil.rmtree(path)
-    return done
 
 
 def write_index(directory: Path, condition: Condition, done: dict[str, dict]) -> dict:
@@ -257,15 +265,20 @@ def main(argv: list[str] | None = None) -> None:
     with stage.begin("prepare", words, __doc__, resumable=True) as run:
         if run is None:
             return
-        condition = Condition.of(run.experiment, run.condition)
-        _check_disk(run.dir, run.spec)
-        with _disk_full(run.dir), run.bar(run.spec.tokens + run.spec.val_tokens, "tokens") as bar:
-            done = prepare(run.dir, run.name, run.spec, condition, cores(), bar.update)
+        spec, condition = run.spec, Condition.of(run.experiment, run.condition)
+        _check_disk(run.dir, spec)
+        with _disk_full(run.dir), run.bar(spec.tokens + spec.val_tokens, "tokens") as bar:
+            done, lacks = prepare(run.dir, spec, condition, cores(), bar.update)
+            for split, key in (("train", "tokens"), ("val", "val_tokens")):
+                if lacks[split]:
+                    asked, has = getattr(spec, key), getattr(spec, key) - int(lacks[split])
+                    said = f"{spec.data} gives {has:,} of {asked:,} tokens; ask for no more"
+                    raise UserError(f"{run.experiment.path}: stages.{run.name}.{key}: {said}")
+            tidy(run.dir, done)
             index = write_index(run.dir, condition, done)
         arrays = [f"{name}/{array}" for name, stretch in done.items() for array in stretch["sha256"]]
-        run.finish(
-            ["index.json", *arrays], tokens=index["train"]["tokens"], examples=index["train"]["documents"]
-        )
+        tokens, documents = index["train"]["tokens"], index["train"]["documents"]
+        run.finish(["index.json", *arrays], tokens=tokens, examples=documents)
 
 
 def _main_part(words: list[str], part: tuple[int, int]) -> None:
@@ -280,9 +293,7 @@ def _main_part(words: list[str], part: tuple[int, int]) -> None:
     total = (spec.tokens + spec.val_tokens) // part[1]
     label = f"{args.condition} {name} part {part[0]}/{part[1]}"
     with _disk_full(directory), stage.Bar(directory, label, total, "tokens") as bar:
-        for number, encoded, there in stretches(spec, condition, directory, cores(), bar.update, part):
-            if not there:
-                shards.write(directory, number, encoded)
+        prepare(directory, spec, condition, cores(), bar.update, part)
 
 
 if __name__ == "__main__":

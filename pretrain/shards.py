@@ -9,6 +9,7 @@ A stretch of the source is a directory, which appears with one rename and so is 
     00000/val*.npy           the same for validation
 """
 
+import contextlib
 import operator
 import os
 import shutil
@@ -17,12 +18,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.lib.format import write_array_header_1_0
 
 from stage import read_json, sha256, write_json
 
 SPLITS = ("train", "val")
 TOKENS, BYTES, FACTS, PLAIN = range(4)  # the columns of docs
-SUFFIXES = ("", ".docs", ".facts")
+ARRAYS = {  # suffix → type, shape of an item, what the items are
+    "": ("<u2", (), "tokens"),
+    ".docs": ("<u4", (4,), "documents"),
+    ".facts": ("<u4", (2,), "facts"),
+}
+COUNTED = ("documents", "tokens", "source_bytes", "facts", "plain_tokens", "documents_with_facts")
 SAMPLES = 10  # rewrites kept for the audit
 
 
@@ -34,90 +41,109 @@ class Block(NamedTuple):
     facts: np.ndarray
     samples: list[dict]  # rewrites in context; those with the smallest `key` are kept
 
+    def plain_tokens(self) -> int:
+        return int(self.docs[:, PLAIN].sum(dtype=np.int64))
+
+    def cut(self, budget: float) -> "Block":
+        """The first documents that hold `budget` plain tokens, with the one that reaches it; all if fewer."""
+        if self.plain_tokens() <= budget:
+            return self
+        plain = np.cumsum(self.docs[:, PLAIN], dtype=np.int64)
+        docs = self.docs[: np.searchsorted(plain, budget) + 1 if budget > 0 else 0]
+        tokens = self.tokens[: docs[:, TOKENS].sum(dtype=np.int64)]
+        facts = self.facts[self.facts[:, 0] < len(docs)]
+        return Block(tokens, docs, facts, [s for s in self.samples if s["doc"] < len(docs)])
+
 
 class Encoded(NamedTuple):
+    """Blocks by split, and counts of documents that were dropped or odd, by reason."""
+
     blocks: dict[str, Block]
-    counts: Counter  # documents dropped or odd, by reason
+    counts: Counter
 
 
-def joined(blocks: list[Block]) -> Block:
-    """Blocks one after another."""
-    firsts = np.cumsum([0, *(len(block.docs) for block in blocks)])
-    facts = [block.facts + np.array([first, 0], np.uint32) for first, block in zip(firsts, blocks)]
-    samples = [
-        s | {"doc": s["doc"] + int(first)} for first, block in zip(firsts, blocks) for s in block.samples
-    ]
-    tokens, docs = (np.concatenate([block[i] for block in blocks]) for i in (0, 1))
-    return Block(tokens, docs, np.concatenate(facts), samples)
+class Writer:
+    """Writes one stretch aside, block after block; `close` puts it in its place."""
+
+    def __init__(self, directory: Path, number: int):
+        self.aside, self.place = directory / f".{number:05}.{os.getpid()}", directory / f"{number:05}"
+        self.aside.mkdir(exist_ok=True)
+        self.index: dict = {"counts": Counter(), "sha256": {}}
+        self.index |= {s: dict.fromkeys(COUNTED, 0) | {"by_fact": Counter(), "samples": []} for s in SPLITS}
+        self.files = {(s, end): open(self.aside / f"{s}{end}.npy", "wb") for s in SPLITS for end in ARRAYS}
+
+    def __enter__(self) -> "Writer":
+        self._write_headers()
+        return self
+
+    def _write_headers(self) -> None:
+        """Headers for what has been appended so far; numpy pads them so that their size does not change."""
+        for (split, suffix), file in self.files.items():
+            dtype, item, counted = ARRAYS[suffix]
+            file.seek(0)
+            shape = (self.index[split][counted], *item)
+            write_array_header_1_0(file, {"descr": dtype, "fortran_order": False, "shape": shape})
+
+    def append(self, encoded: Encoded) -> None:
+        self.index["counts"] += encoded.counts
+        for split, block in encoded.blocks.items():
+            index = self.index[split]
+            first = index["documents"]
+            facts = block.facts + np.array([first, 0], np.uint32)
+            for suffix, array in zip(ARRAYS, (block.tokens, block.docs, facts), strict=True):
+                self.files[split, suffix].write(array.astype(ARRAYS[suffix][0], copy=False).tobytes())
+            numbers = block.docs.sum(axis=0, dtype=np.int64).tolist()
+            touched = int((block.docs[:, FACTS] > 0).sum())
+            for key, n in zip(COUNTED, (len(block.docs), *numbers, touched), strict=True):
+                index[key] += n
+            index["by_fact"].update(map(str, block.facts[:, 1].tolist()))
+            index["samples"] += [s | {"doc": s["doc"] + first} for s in block.samples]
+
+    def close(self) -> dict:
+        """Flush to disk, rename; the index."""
+        self._write_headers()
+        for file in self.files.values():
+            file.flush()
+            os.fsync(file.fileno())
+            file.close()
+            self.index["sha256"][Path(file.name).name] = sha256(Path(file.name))
+        for split in SPLITS:
+            self.index[split]["samples"] = smallest(self.index[split]["samples"])
+        write_json(self.aside / "index.json", self.index)
+        shutil.rmtree(self.place, ignore_errors=True)
+        os.rename(self.aside, self.place)
+        return self.index
+
+    def __exit__(self, *exception: object) -> None:
+        for file in self.files.values():
+            with contextlib.suppress(OSError):  # a full disk refuses what is still buffered
+                file.close()
+        shutil.rmtree(self.aside, ignore_errors=True)
 
 
 def smallest(samples: list[dict]) -> list[dict]:
     return sorted(samples, key=operator.itemgetter("key", "doc"))[:SAMPLES]
 
 
-def cut(block: Block, budget: int) -> Block:
-    """The first documents that hold `budget` plain tokens, with the one that reaches it; all if fewer."""
-    plain = np.cumsum(block.docs[:, PLAIN], dtype=np.int64)
-    docs = block.docs[: np.searchsorted(plain, budget) + 1 if budget > 0 else 0]
-    tokens = block.tokens[: docs[:, TOKENS].sum(dtype=np.int64)]
-    facts = block.facts[block.facts[:, 0] < len(docs)]
-    return Block(tokens, docs, facts, [s for s in block.samples if s["doc"] < len(docs)])
-
-
-def totals(block: Block) -> dict:
-    """What an index says of a block."""
-    tokens, size, facts, plain = (int(n) for n in block.docs.sum(axis=0, dtype=np.int64))
-    return {
-        "documents": len(block.docs),
-        "tokens": tokens,
-        "source_bytes": size,
-        "facts": facts,
-        "plain_tokens": plain,
-        "documents_with_facts": int((block.docs[:, FACTS] > 0).sum()),
-    }
-
-
-def write(directory: Path, number: int, encoded: Encoded) -> dict:
-    """Write a stretch aside, then put it in its place with one rename; its index."""
-    aside, place = directory / f".{number:05}.{os.getpid()}", directory / f"{number:05}"
-    aside.mkdir(exist_ok=True)
-    try:
-        index = {"counts": dict(sorted(encoded.counts.items())), "sha256": {}}
-        for split, block in encoded.blocks.items():
-            by_fact = {str(i): int(n) for i, n in zip(*np.unique(block.facts[:, 1], return_counts=True))}
-            index[split] = totals(block) | {"by_fact": by_fact, "samples": smallest(block.samples)}
-            for suffix, array in zip(SUFFIXES, block):
-                path = aside / f"{split}{suffix}.npy"
-                with open(path, "wb") as file:
-                    np.save(file, array, allow_pickle=False)
-                    file.flush()
-                    os.fsync(file.fileno())
-                index["sha256"][path.name] = sha256(path)
-        write_json(aside / "index.json", index)
-        shutil.rmtree(place, ignore_errors=True)
-        os.rename(aside, place)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)  # after an error: a disk may be full
-    return index
-
-
 def read_index(directory: Path, number: int) -> dict | None:
     return read_json(directory / f"{number:05}" / "index.json")
 
 
-def read(directory: Path, number: int) -> Encoded | None:
-    """A stretch that is there and undamaged, its arrays memory-mapped; None if it has to be made."""
+def is_whole(directory: Path, number: int) -> bool:
+    """Whether a stretch is there with the bytes that were written."""
     index, place = read_index(directory, number), directory / f"{number:05}"
-    if index is None:
-        return None
-    if any(
-        not (place / name).exists() or sha256(place / name) != sha for name, sha in index["sha256"].items()
-    ):
-        return None
+    return index is not None and all(
+        (place / name).exists() and sha256(place / name) == sha for name, sha in index["sha256"].items()
+    )
+
+
+def read(directory: Path, number: int) -> Encoded:
+    """A stretch on disk, its arrays memory-mapped."""
+    index, place = read_index(directory, number), directory / f"{number:05}"
     blocks = {split: Block(*map_arrays(place, split), index[split]["samples"]) for split in SPLITS}
     return Encoded(blocks, Counter(index["counts"]))
 
 
 def map_arrays(place: Path, split: str) -> list[np.ndarray]:
     """A stretch's tokens, docs and facts of one split, memory-mapped."""
-    return [np.load(place / f"{split}{suffix}.npy", mmap_mode="r", allow_pickle=False) for suffix in SUFFIXES]
+    return [np.load(place / f"{split}{suffix}.npy", mmap_mode="r", allow_pickle=False) for suffix in ARRAYS]

@@ -1,5 +1,7 @@
 """The loader: every token once an epoch, the batch a function of the step alone, damage refused."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -20,9 +22,9 @@ def write(directory, stretches: list[list[list[int]]]) -> None:
         docs = np.array([(len(ids), len(ids), 0, len(ids)) for ids in documents], np.uint32)
         tokens = np.array([token for ids in documents for token in ids], np.uint16)
         block = shards.Block(tokens, docs, np.empty((0, 2), np.uint32), [])
-        done[f"{number:05}"] = shards.write(
-            directory, number, shards.Encoded({s: block for s in shards.SPLITS}, {})
-        )
+        with shards.Writer(directory, number) as writer:
+            writer.append(shards.Encoded({split: block for split in shards.SPLITS}, Counter()))
+            done[f"{number:05}"] = writer.close()
     prepare.write_index(directory, CONDITION, done)
 
 

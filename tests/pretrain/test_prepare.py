@@ -42,14 +42,17 @@ def spec(**keys) -> Prepare:
 def make(directory: Path, asked: Prepare, mode: str = "token", workers: int = 1) -> dict[str, dict]:
     """Prepare into a directory; the index of each stretch."""
     directory.mkdir(parents=True, exist_ok=True)
-    return prepare.prepare(directory, "prepare", asked, condition(mode), workers, lambda n: None)
+    done, lacks = prepare.prepare(directory, asked, condition(mode), workers)
+    assert not any(lacks.values())
+    prepare.tidy(directory, done)
+    return done
 
 
 def block(directory: Path, split: str) -> shards.Block:
     """All documents of a split."""
-    return shards.joined(
-        [shards.read(directory, int(path.name)).blocks[split] for path in sorted(directory.glob("0*"))]
-    )
+    blocks = [shards.read(directory, int(path.name)).blocks[split] for path in sorted(directory.glob("0*"))]
+    tokens, docs, facts = (np.concatenate([block[i] for block in blocks]) for i in range(3))
+    return shards.Block(tokens, docs, facts, [])
 
 
 def split_documents(whole: shards.Block) -> list[list[int]]:
@@ -90,6 +93,17 @@ def test_no_text_is_in_both_splits(tmp_path):
     assert not train.keys() & val.keys()
 
 
+def test_the_split_depends_on_the_plain_spelling_alone():
+    def fraction(text: str) -> float:
+        return documents.Text.of(text.encode(), condition()).fraction()
+
+    assert fraction("so 9 × 6 = 54 eggs") == fraction("so 6*9=54 eggs") != fraction("so 6*9=54 hens")
+    assert fraction("one text") == pytest.approx(0.7625980607830583)
+    assert np.histogram([fraction(f"text {i}") for i in range(2000)], 4, (0, 1))[0] == pytest.approx(
+        500, abs=80
+    )
+
+
 def test_every_condition_takes_the_same_documents(tmp_path):
     numbers = {}
     for mode in MODES:
@@ -123,6 +137,7 @@ def test_killed_at_random_moments_and_rerun_it_writes_the_same(tmp_path):
         os.kill(child.pid, signal.SIGKILL)
         child.join()
         ends[child.exitcode] += 1
+    (killed / ".00000.1").mkdir(exist_ok=True)  # as a kill while writing leaves it
     make(killed, spec())
     assert ends[-signal.SIGKILL] >= 1
     assert hashes(killed) == hashes(tmp_path / "undisturbed")
@@ -131,15 +146,25 @@ def test_killed_at_random_moments_and_rerun_it_writes_the_same(tmp_path):
     }
 
 
+def test_a_stretch_appears_whole_or_not_at_all(tmp_path):
+    chunk = documents.encode_chunk(documents.Recipe.of(spec(), condition()), next(documents.chunks(spec())))
+    with shards.Writer(tmp_path, 0) as writer:
+        writer.append(chunk)
+        assert [path.name[0] for path in tmp_path.iterdir()] == ["."]  # no reader takes it for a stretch
+        assert not shards.is_whole(tmp_path, 0)
+        writer.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["00000"] and shards.is_whole(tmp_path, 0)
+    with shards.Writer(tmp_path, 1) as writer:
+        writer.append(chunk)
+    assert [path.name for path in tmp_path.iterdir()] == ["00000"]
+
+
 def test_parts_and_a_last_run_write_the_same(tmp_path):
     make(tmp_path / "whole", spec())
     (tmp_path / "parts").mkdir()
     for i in (2, 0, 1):
-        for number, encoded, _ in prepare.stretches(
-            spec(), condition(), tmp_path / "parts", 1, lambda n: None, (i, 3)
-        ):
-            assert number % 3 == i
-            shards.write(tmp_path / "parts", number, encoded)
+        done, _ = prepare.prepare(tmp_path / "parts", spec(), condition(), 1, part=(i, 3))
+        assert done and all(int(name) % 3 == i for name in done)
     make(tmp_path / "parts", spec())
     assert hashes(tmp_path / "parts") == hashes(tmp_path / "whole")
 
@@ -182,9 +207,8 @@ def test_odd_documents_are_counted_and_the_rest_is_kept(tmp_path, monkeypatch):
         tmp_path / "out",
     )
     directory.mkdir()
-    for number, encoded, _ in prepare.stretches(asked, condition(), directory, 1, lambda n: None):
-        shards.write(directory, number, encoded)
-    counts = sum((Counter(read_json(path)["counts"]) for path in directory.glob("*/index.json")), Counter())
+    done, _ = prepare.prepare(directory, asked, condition(), 1)
+    counts = sum((Counter(stretch["counts"]) for stretch in done.values()), Counter())
     assert counts == {"dropped: null": 14, "dropped: empty": 2, "dropped: not UTF-8": 1, "kept: with NUL": 1}
     encoder = Encoder(condition())
     texts = [encoder.render(ids[:-1]) for split in SPLITS for ids in split_documents(block(directory, split))]
@@ -212,13 +236,10 @@ def test_a_damaged_page_is_refused_by_name(tmp_path, monkeypatch):
         make(tmp_path / "out", spec(data="flipped.parquet"))
 
 
-def test_a_source_that_is_too_small_is_refused_with_the_key(tmp_path, monkeypatch):
-    monkeypatch.setenv("DATA_DIR", str(tmp_path))
-    parquet(tmp_path / "few.parquet", [f"only a few words {i}".encode() for i in range(50)])
-    with pytest.raises(
-        UserError, match=r"few.parquet: gives [\d,]+ of 30,000 train tokens; lower stages.prepare.tokens"
-    ):
-        make(tmp_path / "out", spec(data="few.parquet"))
+def test_a_killed_worker_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(documents, "_decode", lambda *words: os.kill(os.getpid(), signal.SIGKILL))
+    with pytest.raises(UserError, match="a worker was killed, perhaps for want of memory; run it again"):
+        make(tmp_path, spec())
 
 
 def test_a_missing_column_is_refused_by_name(tmp_path, monkeypatch):
@@ -244,6 +265,15 @@ def experiment(tmp_path, runs) -> str:
     return str(tmp_path / "small.yaml")
 
 
+def test_a_source_that_is_too_small_is_refused_with_the_key(experiment, runs, tmp_path, monkeypatch):
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    parquet(tmp_path / "few.parquet", [f"only a few words {i}".encode() for i in range(50)])
+    words = [experiment, "baseline", "0", "--set", "stages.prepare.data=few.parquet", "--name", "few"]
+    with pytest.raises(UserError, match=r"stages.prepare.tokens: few.parquet gives [\d,]+ of 20,000 tokens"):
+        prepare.main(words)
+    assert not list(runs.glob("data/*/stage.json"))
+
+
 def test_too_little_disk_is_refused_beforehand(experiment, runs, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 10))
     with pytest.raises(UserError, match="GB are free"):
@@ -252,14 +282,14 @@ def test_too_little_disk_is_refused_beforehand(experiment, runs, monkeypatch):
 
 
 def test_a_full_disk_is_said_and_room_made_it_goes_on(experiment, runs, monkeypatch):
-    real, calls = np.save, itertools.count()
+    real, calls = shards.write_array_header_1_0, itertools.count()
 
-    def full(file, array, **keys):
-        if next(calls) == 8:
+    def full(*words):
+        if next(calls) == 15:  # as the second stretch begins
             raise OSError(errno.ENOSPC, "No space left on device")
-        real(file, array, **keys)
+        real(*words)
 
-    monkeypatch.setattr(np, "save", full)
+    monkeypatch.setattr(shards, "write_array_header_1_0", full)
     with pytest.raises(UserError, match="the disk is full; make room and run it again"):
         prepare.main([experiment, "baseline", "0"])
     (directory,) = runs.glob("data/*")
