@@ -128,7 +128,7 @@ def rows(
     column, or all are empty; and while reading, at a damaged place. Values are for the rows' task to judge.
     """
     if source == "sample":
-        return itertools.islice(_generated(kind, split, limit or GENERATED.get(split, 0)), limit)
+        return itertools.islice(_generated(kind, split, limit or GENERATED.get(split, 0), name), limit)
     files = source_files(source, name, split)
     for file in files:
         _check_columns(file, kind, _columns_of(file))
@@ -139,21 +139,33 @@ def rows(
     return itertools.chain([first], found)
 
 
-def _generated(kind: str, split: str, n: int) -> Iterator[dict]:
-    """`sample`'s rows: where kinds share a generator, each has other problems."""
+def _generated(kind: str, split: str, n: int, name: str | None) -> Iterator[dict]:
+    """`sample`'s rows: where kinds share a generator, each has other problems. Worked answers are its `name`."""
+    if name not in (None, "worked") or name and kind not in ("text", "gsm8k"):
+        raise UserError(f"sample: there are no {kind} rows named '{name}'; text and gsm8k rows may be 'worked'")
     held_apart = "validation" if kind in ("text", "hellaswag") else "test"
     if split not in ("train", held_apart):
         raise UserError(f"sample: {kind} rows have no split '{split}'; there are train and {held_apart}")
     make = {
-        "text": lambda: sample.documents(0, split),
+        "text": lambda: (_conversations if name else sample.documents)(0, split),
         "tulu": lambda: sample.chats(split, n, 0),
-        "gsm8k": lambda: sample.word_problems(split, n, 0),
+        "gsm8k": lambda: (sample.worked if name else sample.word_problems)(split, n, 0),
         "tinygsm": lambda: sample.word_problems(split, n, 1),
         "svamp": lambda: sample.word_problems(split, n, 2),
         "drills": lambda: sample.drills(n, 0),
         "hellaswag": lambda: sample.hellaswag(split, n, 0),
     }
     return make[kind]()
+
+
+def _conversations(seed: int, split: str) -> Iterator[dict]:
+    """Worked answers as documents in the chat template, without end: a model of them can be asked at once."""
+    if split != "train":
+        raise UserError(f"sample: documents of worked answers have no split '{split}'; there is train")
+    from tokenizer import chat
+
+    for row in sample.worked(split, -1, seed):
+        yield {"text": chat.as_text(chat.conversation(row["question"], row["answer"]))}
 
 
 def _check_columns(file: Path, kind: str, there: list[str] | None, line: int | None = None) -> None:

@@ -115,7 +115,7 @@ class Prepare:
 
 @_strict
 class Pretrain:
-    """Next-token training of a GPT-2 on prepared shards."""
+    """Next-token training of a GPT-2 on prepared shards. Exactly one of `steps`, `examples` is the budget."""
 
     run: Literal["pretrain"]
     parent: Name = Field(alias="from")
@@ -123,7 +123,8 @@ class Pretrain:
     n_head: Count
     n_embd: Count
     block_size: Count  # tokens of context, T
-    steps: Count
+    steps: Count | None = None
+    examples: Count | None = None  # documents seen, repeats counted; steps follow from their tokens
     batch_size: Count  # windows of T tokens per step, over all GPUs
     micro_batch: Count  # windows per forward pass on one GPU
     lr: Positive
@@ -518,7 +519,9 @@ def _check_pretrain(spec: Pretrain, refuse: Callable) -> None:
         refuse("n_embd", f"{spec.n_embd} is not a multiple of n_head {spec.n_head}")
     if spec.batch_size % spec.micro_batch:
         refuse("batch_size", f"{spec.batch_size} is not a multiple of micro_batch {spec.micro_batch}")
-    if spec.warmup > spec.steps:
+    if (spec.steps is None) == (spec.examples is None):
+        refuse("steps", "give exactly one of steps, examples: the stage's budget")
+    if spec.steps and spec.warmup > spec.steps:
         refuse("warmup", f"{spec.warmup} is more than the {spec.steps} steps")
     if spec.min_lr > spec.lr:
         refuse("min_lr", f"{spec.min_lr} is above lr {spec.lr}")
@@ -617,7 +620,8 @@ def cost(experiment: Experiment) -> tuple[float, float]:
         if spec.run == "prepare":
             held += 2 * (spec.tokens + spec.val_tokens)
         elif spec.run == "pretrain":
-            flops += per_token * spec.steps * spec.batch_size * spec.block_size
+            tokens = spec.steps and spec.steps * spec.batch_size * spec.block_size
+            flops += per_token * (tokens or spec.examples * spec.block_size / 2)
             held += 12 * count * spec.keep
         elif spec.run == "sft":
             rows = spec.examples or sum(phase.examples for phase in spec.phases or ())

@@ -461,6 +461,67 @@ def _is_held_apart(split: str, other: str) -> bool:
     return split == other
 
 
+# Worked answers: a world of products, for a study of what fact tokens do to them
+
+def schoolbook(a: int, b: int) -> list[str]:
+    """The lines of a long multiplication of `a` by a digit, digit by digit from the ones, carrying.
+
+    schoolbook(47, 6) is 6 * 7 = 42: 2 / 4 * 6 = 24, 24 + 4 = 28: 282. Behind each colon stands what has been
+    written of the product so far.
+    """
+    lines, carry, written = [], 0, ""
+    digits = [int(digit) for digit in reversed(str(a))]
+    for place, digit in enumerate(digits, 1):
+        product = digit * b
+        line = f"{min(digit, b)} * {max(digit, b)} = {product}"
+        if carry:
+            line += f", {product} + {carry} = {product + carry}"
+        carry, last = divmod(product + carry, 10)
+        written = f"{last}{written}" if place < len(digits) or not carry else f"{carry}{last}{written}"
+        lines.append(f"{line}: {written}")
+    return lines
+
+
+WORKED_PRODUCTS = 0.6       # share of products among worked answers
+WORKED_FACTORS = ((2, 9), (11, 99), (11, 99), (101, 999), (101, 999), (101, 999))    # of the other factor
+
+
+def worked(split: str, n: int, seed: int) -> Iterator[dict]:
+    """`n` problems of "train" or "test", each with its worked answer: {question, answer, template, seen}.
+
+    Six in ten are products: of the table (in "train" alone), of two digits by one, and most of three digits by
+    one; the rest are word problems of one to three steps. One product in five is kept for "test", where no question comes
+    twice; of its word problems half have templates that training does not know. Negative `n`: without end.
+    """
+    test = _is_held_apart(split, "test")
+    rng = random.Random(f"worked {split} {seed}")
+    asked = set()
+    while n:
+        row = (_worked_product if rng.random() < WORKED_PRODUCTS else _worked_problem)(rng, test)
+        if not (test and row["question"] in asked):
+            asked.add(row["question"])
+            n -= 1
+            yield row
+
+
+def _worked_product(rng: random.Random, test: bool) -> dict:
+    while True:
+        low, high = _pick(rng, WORKED_FACTORS)
+        a, b = _between(rng, low, high), _between(rng, 2, 9)
+        if not test if high < 10 else (zlib.crc32(f"{a} * {b}".encode()) % 5 == 0) == test:
+            break
+    lines = schoolbook(a, b) if a > 9 else working(min(a, b), "*", max(a, b))
+    return {"question": f"What is {a} * {b}?", "answer": "\n".join([*lines, f"#### {a * b}"]),
+            "template": f"{len(str(a))} by 1 digits", "seen": True}
+
+
+def _worked_problem(rng: random.Random, test: bool) -> dict:
+    templates = HELD_OUT_TEMPLATES if test and rng.random() < 0.5 else SEEN_TEMPLATES
+    problem = _problem(rng, _pick(rng, [t for t in templates if len(t.steps) < 4]), test)
+    return {"question": problem.question, "answer": _solution(problem),
+            "template": problem.template.id, "seen": problem.template.seen}
+
+
 # Documents
 
 SPELLINGS = ("{} * {} = {}",) * 7 + ("{} × {} = {}", "{} x {} = {}", "{}*{}={}")

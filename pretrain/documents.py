@@ -23,7 +23,7 @@ from pretrain.shards import SPLITS, Block, Encoded
 from tokenizer.conditions import Condition
 from tokenizer.encode import Encoder
 
-CHUNK = 256_000  # bytes of text, about, that a worker encodes at once
+CHUNK = 1_000_000  # bytes of text, about, that a worker encodes at once
 DRILLS = 8  # exercises in one drill document
 AROUND = 60  # characters that the audit shows on both sides of a rewrite
 

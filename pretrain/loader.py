@@ -95,6 +95,12 @@ class Windows:
         order = np.random.default_rng([self.seed, epoch]).permutation(len(self.documents))
         return order, np.cumsum(self.documents.lengths[order])
 
+    def holding(self, documents: int) -> int:
+        """How many windows, from the first, hold so many documents; those of later epochs count again."""
+        epochs, rest = divmod(documents, len(self.documents))
+        tokens = int(self.order(epochs)[1][rest - 1]) if rest else 0
+        return epochs * self.per_epoch + min(self.per_epoch, -(-tokens // self.length))
+
     def pieces(self, number: int) -> Iterator[tuple[int, int, int]]:
         """(document, first token, tokens) of a window."""
         epoch, window = divmod(number, self.per_epoch)

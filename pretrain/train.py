@@ -19,7 +19,7 @@ import signal
 import sys
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import torch
 from torch import Tensor
@@ -48,6 +48,8 @@ def train(run: stage.Run, place: Place) -> None:
         raise UserError(f"{key}: {asked} is not a multiple of {place.world} processes; start another number")
     share = spec.batch_size // place.world
     windows = Windows(Documents(run.parent, "train", encoder.fingerprint()), spec.block_size, run.seed)
+    if spec.examples:
+        spec = replace(spec, steps=-(-windows.holding(spec.examples) // spec.batch_size))
     texts, counts = bpb.load(run.parent)
     table = hellaswag.load(spec.hellaswag, "validation")[0] if spec.hellaswag_every else []
     trainer = Trainer(config, spec, run.seed, place)

@@ -23,6 +23,11 @@ def conversation(question: str, answer: str | None = None) -> list[dict[str, str
     return messages if answer is None else [*messages, {"role": "assistant", "content": answer}]
 
 
+def as_text(messages: Sequence[dict[str, str]]) -> str:
+    """A conversation as a document to pretrain on: encoded, it is what `example` gives but for the EOS."""
+    return "\n".join(f"{SPEAKERS[message['role']]}: {message['content'].strip()}" for message in messages)
+
+
 def prompt_ids(encoder: Encoder, messages: Sequence[dict[str, str]]) -> list[int]:
     """Ids up to and with `Assistant:`, ready for the next answer."""
     return [token for turn, _ in _turns(encoder, messages) for token in turn] + _opening(encoder, "\n" if messages else "")

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 _SPACE = r"[ \t\u00a0]"
+_SIGN = re.compile(r"[*×·x\\]")  # one of these begins every operator
 _PRODUCT = re.compile(
     rf"(?<![\w.,])(?<!\d:)([0-9]+)(?:{_SPACE}*(?:[*×·]|\\times(?![A-Za-z])){_SPACE}*|{_SPACE}+x{_SPACE}+)([0-9]+)"
     rf"(?:{_SPACE}*={_SPACE}*([0-9]+))?"
@@ -47,15 +48,26 @@ def products(text: str, bare: bool = False) -> Iterator[Product]:
     `bare` also yields `a * b` without `= c`, unless a number follows its equals sign: then the equation is
     false or its c does not stand alone.
     """
-    position = 0
-    while match := _PRODUCT.search(text, position):
-        a, b, c = match.groups()
-        head = text[max(0, match.start() - _REACH) : match.start()]
-        stands = (
-            (c is not None or bare)
-            and not _AFTER.match(text, match.end())
-            and (not _BEFORE.search(head) or _BULLET.search(head))
-        )
-        if stands:
-            yield Product(match.start(), match.end(), a, b, c)
-        position = match.end() if stands else match.end(1)
+    for start, end in [(0, len(text))] if bare else _lines(text):
+        while match := _PRODUCT.search(text, start, end):
+            a, b, c = match.groups()
+            head = text[max(0, match.start() - _REACH) : match.start()]
+            stands = (
+                (c is not None or bare)
+                and not _AFTER.match(text, match.end())
+                and (not _BEFORE.search(head) or _BULLET.search(head))
+            )
+            if stands:
+                yield Product(match.start(), match.end(), a, b, c)
+            start = match.end() if stands else match.end(1)
+
+
+def _lines(text: str) -> Iterator[tuple[int, int]]:
+    """(start, end) of every line that may hold an equation: `_PRODUCT` is slow on prose, where few do."""
+    end = 0
+    while (equals := text.find("=", end)) >= 0:
+        start = text.rfind("\n", end, equals) + 1 or end
+        end = text.find("\n", equals)
+        end = len(text) if end < 0 else end
+        if _SIGN.search(text, start, end):
+            yield start, end
