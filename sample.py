@@ -491,7 +491,7 @@ def worked(split: str, n: int, seed: int) -> Iterator[dict]:
 
     Six in ten are products: of the table (in "train" alone), of two digits by one, and most of three digits by
     one; the rest are word problems of one to three steps. One product in five is kept for "test", where no question comes
-    twice; of its word problems half have templates that training does not know. Negative `n`: without end.
+    twice; of its word problems a fifth have templates that training does not know. Negative `n`: without end.
     """
     test = _is_held_apart(split, "test")
     rng = random.Random(f"worked {split} {seed}")
@@ -516,7 +516,7 @@ def _worked_product(rng: random.Random, test: bool) -> dict:
 
 
 def _worked_problem(rng: random.Random, test: bool) -> dict:
-    templates = HELD_OUT_TEMPLATES if test and rng.random() < 0.5 else SEEN_TEMPLATES
+    templates = HELD_OUT_TEMPLATES if test and rng.random() < 0.2 else SEEN_TEMPLATES
     problem = _problem(rng, _pick(rng, [t for t in templates if len(t.steps) < 4]), test)
     return {"question": problem.question, "answer": _solution(problem),
             "template": problem.template.id, "seen": problem.template.seen}

@@ -19,7 +19,8 @@ import signal
 import sys
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from copy import copy
+from dataclasses import asdict
 
 import torch
 from torch import Tensor
@@ -49,7 +50,8 @@ def train(run: stage.Run, place: Place) -> None:
     share = spec.batch_size // place.world
     windows = Windows(Documents(run.parent, "train", encoder.fingerprint()), spec.block_size, run.seed)
     if spec.examples:
-        spec = replace(spec, steps=-(-windows.holding(spec.examples) // spec.batch_size))
+        spec = copy(spec)
+        spec.steps = -(-windows.holding(spec.examples) // spec.batch_size)
     texts, counts = bpb.load(run.parent)
     table = hellaswag.load(spec.hellaswag, "validation")[0] if spec.hellaswag_every else []
     trainer = Trainer(config, spec, run.seed, place)
