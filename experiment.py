@@ -133,6 +133,7 @@ class Pretrain:
     weight_decay: Annotated[float, Field(ge=0)]
     betas: tuple[Share, Share] = (0.9, 0.95)
     clip: Positive = 1.0  # norm of the whole gradient
+    fact_rows: Literal["random", "mean"] = "random"  # mean: each begins as the mean of the rows that spell it
     precision: Precision
     compile: bool
     eval_every: Count  # steps between validations (loss and bits per byte)
@@ -599,12 +600,12 @@ GENERATION_SHARE = 0.1  # of `plan.flops` that is reached when decoding, which w
 ROWS = {"gsm8k": 1319, "svamp": 1000, "hellaswag": 10042}  # of the whole test sets
 
 
-def parameters(experiment: Experiment) -> tuple[int, int]:
-    """(parameters, FLOPs of a training token) of the experiment's model; without pretraining, GPT-2's 124M.
+def parameters(experiment: Experiment, shape: Pretrain | None = None) -> tuple[int, int]:
+    """(parameters, FLOPs of a training token) of a model, the first pretrained one; without any, GPT-2's 124M.
 
     FLOPs per token are 6N + 12·L·d·T (PaLM, arXiv:2204.02311, appendix B).
     """
-    shape = next((s for s in experiment.stages.values() if s.run == "pretrain"), None)
+    shape = shape or next((s for s in experiment.stages.values() if s.run == "pretrain"), None)
     layers, width, context = (shape.n_layer, shape.n_embd, shape.block_size) if shape else (12, 768, 1024)
     count = 12 * layers * width**2 + (experiment.tokenizer.base + 100 + context) * width
     return count, 6 * count + 12 * layers * width * context
@@ -621,8 +622,9 @@ def cost(experiment: Experiment) -> tuple[float, float]:
             held += 2 * (spec.tokens + spec.val_tokens)
         elif spec.run == "pretrain":
             tokens = spec.steps and spec.steps * spec.batch_size * spec.block_size
-            flops += per_token * (tokens or spec.examples * spec.block_size / 2)
-            held += 12 * count * spec.keep
+            own_count, own_per_token = parameters(experiment, spec)
+            flops += own_per_token * (tokens or spec.examples * spec.block_size / 2)
+            held += 12 * own_count * spec.keep
         elif spec.run == "sft":
             rows = spec.examples or sum(phase.examples for phase in spec.phases or ())
             flops += spec.flops or per_token * (spec.tokens or rows * spec.max_length / 2)

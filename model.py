@@ -168,6 +168,12 @@ class GPT(nn.Module):
         embedding.zero_()[: self.config.vocab_size] = rows.normal_(0, std, generator=generator)
         return self
 
+    @torch.no_grad()
+    def average_rows(self, spellings: dict[int, list[int]]) -> None:
+        """Set embedding rows, each to the mean of the rows of other ids (as Hewitt 2021 does of all)."""
+        for row, ids in spellings.items():
+            self.wte.weight[row] = self.wte.weight[ids].mean(0)
+
     def hidden(self, idx: Tensor, positions: Tensor | None = None, attend: Attend = causal) -> Tensor:
         """Token ids (batch, tokens) to what the head reads (batch, tokens, n_embd).
 

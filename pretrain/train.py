@@ -55,6 +55,8 @@ def train(run: stage.Run, place: Place) -> None:
     texts, counts = bpb.load(run.parent)
     table = hellaswag.load(spec.hellaswag, "validation")[0] if spec.hellaswag_every else []
     trainer = Trainer(config, spec, run.seed, place)
+    if spec.fact_rows == "mean":
+        trainer.model.average_rows(encoder.spellings())
     saved = run.dir / "checkpoints"
     step = checkpoint.load(saved, trainer.model, trainer.optimizer)
     if place.rank == 0:

@@ -279,6 +279,17 @@ def test_sample_has_the_columns_of_every_kind(kind):
         data.rows("sample", kind, "dev")
 
 
+def test_worked_answers_of_sample_are_rows_and_conversations():
+    rows, texts = read("sample", "gsm8k", limit=20, name="worked"), data.rows("sample", "text", "train", name="worked")
+    for row, document in zip(rows, texts):
+        assert document["text"] == f"User: {row['question']}\nAssistant: {row['answer']}"
+    for kind, name in (("tulu", "worked"), ("gsm8k", "other")):
+        with pytest.raises(UserError, match=f"sample: there are no {kind} rows named '{name}'"):
+            data.rows("sample", kind, "train", name=name)
+    with pytest.raises(UserError, match="documents of worked answers have no split 'validation'"):
+        next(data.rows("sample", "text", "validation", name="worked"))
+
+
 def test_gsm8k_and_tinygsm_are_different_problems_of_sample():
     kinds = [read("sample", kind, limit=2000) for kind in ("gsm8k", "tinygsm")]
     one, other = ({row["question"] for row in rows} for rows in kinds)

@@ -19,6 +19,8 @@ from experiment import ROOT
 from sft import trace
 from tokenizer.vocabularies import multiplication
 
+WORKED = "ea977f786997765ddb739b7e7c009a22de37adedf04bbeb87848f4afa9cc5958"
+"""SHA-256 of the worked answers, which a registered study rests on."""
 GOLDEN = (2, "c3dcde94706fdca888953bbd3e5114b5f8e8391b862606e24d45ac51e64897c9")
 """Version and SHA-256 of the content: where the test fails, raise sample.VERSION and write both down here."""
 
@@ -37,6 +39,11 @@ def content():
 def test_the_content_is_that_of_its_version():
     digest = hashlib.sha256("\n".join(map(json.dumps, content())).encode()).hexdigest()
     assert (sample.VERSION, digest) == GOLDEN
+
+
+def test_the_worked_answers_are_those_of_the_study():
+    rows = [*sample.worked("train", 300, 0), *sample.worked("test", 300, 0)]
+    assert hashlib.sha256("\n".join(map(json.dumps, rows)).encode()).hexdigest() == WORKED
 
 
 def test_seeds_and_splits_differ_and_a_longer_run_begins_alike():
@@ -144,6 +151,30 @@ def test_test_problems_are_half_unknown_templates_and_half_unknown_numbers():
     assert len(shapes) > 2000      # so that the next line could fail
     assert not [row for row in test if shape(row["question"]) in shapes]
     assert len({row["question"] for row in train[:8000]}) == 8000
+
+
+@given(st.integers(10, 999), st.integers(2, 9))
+def test_a_long_multiplication_is_true_in_every_line_and_writes_the_product(a, b):
+    carry, written = 0, ""
+    for line, digit in zip(sample.schoolbook(a, b), reversed(str(a)), strict=True):
+        said, written = line.split(": ")
+        assert all(x * y == z if op == "*" else x + y == z for x, op, y, z in equations(said))
+        assert equations(said)[0][3] == int(digit) * b and equations(said)[-1][3] == int(digit) * b + carry
+        assert str(a * b).endswith(written)
+        carry = (int(digit) * b + carry) // 10
+    assert written == str(a * b)
+
+
+def test_worked_test_items_are_asked_nowhere_in_training():
+    train, test = list(sample.worked("train", 20_000, 0)), list(sample.worked("test", 1200, 0))
+    asked = {shape(row["question"]) for row in train}
+    assert len(asked) > 5000 and not [row for row in test if shape(row["question"]) in asked]
+    assert len({row["question"] for row in test}) == 1200
+    kinds = Counter(row["template"] if "digits" in row["template"] else row["seen"] for row in test)
+    assert kinds.keys() == {"2 by 1 digits", "3 by 1 digits", True, False} and min(kinds.values()) > 80
+    for row in train[:2000] + test:
+        *_, last, value = re.findall(r"\d+", row["answer"])
+        assert last == value and all(op != "*" or x * y == z for x, op, y, z in equations(row["answer"]))
 
 
 def test_documents_and_chats_hold_no_test_problem():

@@ -41,6 +41,12 @@ class Encoder:
         """Ids of a document or an answer: its facts written as this condition writes them."""
         return self.encode_segments(self.condition.rewrite(text))
 
+    def spellings(self) -> dict[int, list[int]]:
+        """Every fact's id and the ids of its plain spelling, the same in every condition."""
+        facts = self.condition.facts
+        plain = (" = ".join(facts.spell(index)) for index in range(len(facts.FACTS)))
+        return {self.condition.first_fact + index: self.encode(text) for index, text in enumerate(plain)}
+
     def encode_segments(self, segments: list[str | int]) -> list[int]:
         """Ids of text segments and control ids, in order."""
         ids: list[int] = []

@@ -64,6 +64,24 @@ def test_every_token_of_an_epoch_is_predicted_once_but_those_said_to_be_left_out
     assert windows.left_out == data.tokens - len(stream) < length
 
 
+@settings(max_examples=30, deadline=None)
+@given(lengths, st.integers(1, 33), st.integers(1, 60))
+def test_a_budget_in_documents_ends_with_the_window_that_holds_the_last(tmp_path_factory, lengths, length, budget):
+    directory = tmp_path_factory.mktemp("loader")
+    write(directory, numbered(lengths))
+    data = opened(directory)
+    if data.tokens <= length:
+        return
+    windows = Windows(data, length, 0)
+    epochs, rest = divmod(budget, len(data))
+    last = range(epochs * windows.per_epoch, windows.holding(budget))  # windows of the last epoch
+    asked = set(windows.order(epochs)[0][:rest].tolist())
+    seen = {document for number in last for document, *_ in windows.pieces(number)}
+    assert len(last) <= windows.per_epoch and (asked <= seen or len(last) == windows.per_epoch)
+    assert not rest or sum(data.lengths[d] for d in asked) > (len(last) - 1) * length
+    assert rest or not last
+
+
 def test_a_batch_is_the_same_however_it_is_divided(tmp_path):
     write(tmp_path, numbered([[7, 30, 1, 12], [5, 21, 9]]))
     windows = Windows(opened(tmp_path), 8, seed=3)

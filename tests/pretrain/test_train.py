@@ -22,10 +22,14 @@ from eval.hellaswag import load
 from experiment import ROOT, Pretrain, UserError
 from model import GPT, GPTConfig
 from pretrain import prepare, train
+from pretrain.loader import Documents, Windows
 from pretrain.trainer import Place, Trainer, learning_rate, placed, refuse_cpu
 from tests.pretrain import torture
+from tokenizer import encode
+from tokenizer.conditions import Condition
 
 CONFIG = GPTConfig(1117, 2, 2, 32, 32)
+CONDITION = Condition("mul_tokens", "token", "multiplication", 1024)
 HERE = Place(torch.device("cpu"), 0, 1)
 WORDS = {
     "run": "pretrain",
@@ -190,6 +194,32 @@ def test_it_learns_and_leaves_what_export_needs(words, tmp_path):
     )
     assert 0 <= record["tokens_left_out_per_epoch"] < 32
     assert len(list((directory(tmp_path) / "checkpoints").iterdir())) == 2
+
+
+def changed(words: list[str], **keys) -> list[str]:
+    """The words of an experiment with other keys in its pretraining."""
+    sets = [word for key, value in keys.items() for word in ("--set", f"stages.pretrain.{key}={value}")]
+    return [*words, *sets, "--name", "changed"]
+
+
+def test_a_budget_in_documents_ends_in_the_step_that_has_read_them(words, tmp_path):
+    train.main(changed(words, steps="null", examples=300))
+    record = json.loads((tmp_path / "changed/mul_tokens-s0/pretrain/stage.json").read_text())["record"]
+    (data,) = (tmp_path / "data").iterdir()
+    windows = Windows(Documents(data, "train", encode.Encoder(CONDITION).fingerprint()), 32, 0)
+    assert len(windows.documents) < 300 and record["epochs"] > 1
+    steps, rest = divmod(record["tokens"], 8 * 32)
+    assert rest == 0 and 8 * (steps - 1) < windows.holding(300) <= 8 * steps
+
+
+def test_fact_rows_may_begin_as_the_mean_of_their_spelling(words, tmp_path):
+    train.main(changed(words, fact_rows="mean", steps=1, warmup=0, lr=1e-9, min_lr=0, weight_decay=0))
+    rows = load_file(tmp_path / "changed/mul_tokens-s0/pretrain/model.safetensors")["wte.weight"]
+    start = GPT(GPTConfig(1117, 2, 2, 32, 32)).init_weights(0).wte.weight
+    spellings = encode.Encoder(CONDITION).spellings()
+    assert torch.allclose(rows[: min(spellings)], start[: min(spellings)], atol=1e-7)
+    for row, ids in spellings.items():
+        assert torch.allclose(rows[row], start[ids].mean(0), atol=1e-7)
 
 
 def test_sigterm_saves_within_a_step_and_the_rest_is_exact(words, tmp_path, monkeypatch, capsys):

@@ -53,6 +53,24 @@ def test_a_directory_of_a_changed_or_unknown_tokenizer_is_refused(tmp_path):
         encode.from_dir(tmp_path)
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_a_conversation_as_a_document_is_encoded_as_the_conversation(mode):
+    encoder = make(mode)
+    messages = [*chat.conversation("What is 9 * 6?", "6*9=54, so\n#### 54"), *chat.conversation("Why?", "5 * 5 = 25")]
+    first, second = (chat.example(encoder, part)[0] for part in (messages[:2], messages))
+    assert [*encoder.encode_facts(chat.as_text(messages[:2])), encoder.eos] == first
+    assert [i for i in [*encoder.encode_facts(chat.as_text(messages)), encoder.eos]] == [
+        i for n, i in enumerate(second) if i != encoder.eos or n == len(second) - 1
+    ]
+
+
+def test_every_fact_has_the_ids_of_its_plain_spelling():
+    for mode in MODES:
+        spellings = make(mode).spellings()
+        assert list(spellings) == list(range(4144, 4189))
+        assert [make().render([i]) for i in spellings] == [make().render(ids) for ids in spellings.values()]
+
+
 def test_answers_are_rewritten_questions_never_and_eos_is_supervised():
     encoder = make("token")
     messages = [

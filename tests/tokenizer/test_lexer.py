@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tokenizer import lexer
 from tokenizer.vocabularies import multiplication, squares
 
 FOUND = [
@@ -54,6 +55,17 @@ def test_only_a_whole_true_product_is_a_fact_of_a_sum(head, last, data):
     a, op = head[0]
     is_fact = len(head) == 1 and op == "*" and 1 <= a <= 9 and 1 <= last <= 9 and a * last == value
     assert len(multiplication.find(text)) == is_fact, text
+
+
+PARTS = st.sampled_from(["6", "9", "54", "10", " ", "\n", "=", "*", "×", " x ", r"\times ", ",", "-", "a", "6*9=54", "\n\n"])
+
+
+@given(st.lists(PARTS, max_size=30).map("".join))
+def test_looking_at_lines_alone_finds_what_looking_everywhere_finds(text):
+    lines = list(lexer.products(text))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lexer, "_lines", lambda text: [(0, len(text))])
+        assert list(lexer.products(text)) == lines
 
 
 @given(st.integers(2, 9999), st.integers(2, 9999))
