@@ -26,8 +26,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -84,11 +85,14 @@ def sha256(path: Path) -> str:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def forget_lines(path: Path, step: int) -> None:
-    """Remove from a file of JSON lines what a killed run wrote after `step`, so that no step stands there twice."""
+def forget_lines(path: Path, step: int, place: Callable[[dict], float] = itemgetter("step")) -> None:
+    """Remove from a file of JSON lines what a killed run wrote after `step`, so that no step stands there twice.
+
+    `place` tells where among the steps a line belongs.
+    """
     if RANK == 0 and path.exists():
         lines = path.read_text(encoding="utf-8").split("\n")[:-1]  # without one that the kill cut short
-        kept = [f"{line}\n" for line in lines if json.loads(line)["step"] <= step]
+        kept = [f"{line}\n" for line in lines if place(json.loads(line)) <= step]
         aside = path.with_name(f".{path.name}")
         aside.write_text("".join(kept), encoding="utf-8")
         os.replace(aside, path)

@@ -128,11 +128,11 @@ def _completions(path: Path) -> list[str]:
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     completions = []
-    with path.open(encoding="utf-8") as lines:
+    with path.open("rb") as lines:  # json decodes: a line that is not UTF-8 is named as well
         for number, line in enumerate(lines, 1):
             try:
                 completions.append(json.loads(line)["completion"])
-            except (ValueError, TypeError, KeyError):
+            except (ValueError, TypeError, KeyError, RecursionError):
                 raise UserError(f'{path}: line {number} is not a JSON row with "completion"') from None
             if not isinstance(completions[-1], str):
                 raise UserError(f'{path}: line {number}: "completion" is not a string')

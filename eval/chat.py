@@ -15,7 +15,7 @@ from pathlib import Path
 from eval.generate import generate
 from eval.gsm8k import prompt
 from eval.run import open_model
-from experiment import cli
+from experiment import UserError, cli
 from model import GPT
 from tokenizer.encode import Encoder
 from tokenizer.show import FACT
@@ -35,6 +35,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("model", type=Path, metavar="MODEL_DIR")
     parser.add_argument("--max-new-tokens", type=int, default=256)
     args = parser.parse_args(argv)
+    if args.max_new_tokens < 1:
+        raise UserError(f"--max-new-tokens {args.max_new_tokens}: must be at least 1")
     model, encoder = open_model(args.model)
     for question in _questions():
         if question.strip():
@@ -49,6 +51,8 @@ def _questions() -> Iterator[str]:
             yield input("> " if sys.stdin.isatty() else "")
         except EOFError:
             return
+        except UnicodeDecodeError as error:
+            raise UserError(f"stdin: is not {error.encoding} text ({error.reason}); convert it") from None
 
 
 def answer(model: GPT, encoder: Encoder, question: str, max_new_tokens: int) -> None:

@@ -51,13 +51,19 @@ def problems(table: Iterable[dict]) -> tuple[list[Problem], Counter]:
     for row in table:
         question, solution = row.get("question"), row.get("answer")
         number = gold(solution) if isinstance(solution, str) else None
-        if not isinstance(question, str) or not question.strip() or number is None:
+        if not is_text(question) or number is None:
             skipped["malformed"] += 1
         elif (key := question_id(question)) in found:
             skipped["repeated"] += 1
         else:
-            found[key] = Problem(key, question, solution, number, row.get("seen"))
+            seen = row.get("seen")  # a column of that name may mean something else
+            found[key] = Problem(key, question, solution, number, seen if isinstance(seen, bool) else None)
     return list(found.values()), skipped
+
+
+def is_text(value: object) -> bool:
+    """Whether it is a text that says something and can be written down: JSON lets half a character through."""
+    return isinstance(value, str) and bool(value.strip()) and not re.search("[\ud800-\udfff]", value)
 
 
 def question_id(question: str) -> str:

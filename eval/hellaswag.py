@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from data import rows
 from eval import generate
-from eval.gsm8k import question_id
+from eval.gsm8k import is_text, question_id
 from experiment import UserError
 from model import GPT
 from tokenizer.encode import Encoder
@@ -50,13 +50,15 @@ def load(
 def parse(row: dict) -> Row | None:
     """A data set's row; None if it is malformed."""
     endings, label = row["endings"], str(row["label"])
-    if endings is None or len(endings) != ENDINGS or label not in {str(i) for i in range(ENDINGS)}:
+    if not isinstance(endings, list) or len(endings) != ENDINGS:
+        return None
+    if label not in {str(i) for i in range(ENDINGS)}:
         return None
     context = row["ctx"]
-    if (
-        row.get("ctx_a") is not None and row.get("ctx_b") is not None
-    ):  # the Hub's rows; the harness writes ctx anew
-        context = f"{row['ctx_a']} {row['ctx_b'].capitalize()}"
+    if isinstance(row.get("ctx_a"), str) and isinstance(row.get("ctx_b"), str):
+        context = f"{row['ctx_a']} {row['ctx_b'].capitalize()}"  # the Hub's rows; the harness writes ctx anew
+    if not all(map(is_text, (row["activity_label"], context, *endings))):
+        return None
     context = _clean(f"{row['activity_label']}: {context}")
     endings = tuple(map(_clean, endings))
     if not all((context, *endings)):

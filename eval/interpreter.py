@@ -574,14 +574,14 @@ def main(argv: list[str] | None = None) -> None:
     if len(argv) != 1:
         raise UserError("usage: python -m eval.interpreter rows.jsonl > outcomes.jsonl")
     try:
-        lines = open(argv[0], encoding="utf-8")
+        lines = open(argv[0], "rb")     # json decodes: a line that is not UTF-8 is named as well
     except OSError as error:
         raise UserError(f"{argv[0]}: {error.strerror}") from None
     with lines:
         for number, line in enumerate(lines, 1):
             try:
                 code = json.loads(line)["code"]
-            except (ValueError, TypeError, KeyError):
+            except (ValueError, TypeError, KeyError, RecursionError):
                 code = None
             if not isinstance(code, str):
                 raise UserError(f'{argv[0]}:{number}: not a JSON row with a string "code"')

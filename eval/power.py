@@ -23,6 +23,7 @@ from eval import stats
 from experiment import UserError, cli
 
 MAX_SEEDS = 1_000
+MOST = 10**9  # problems or seeds; beyond, floats no longer tell them apart
 
 
 @dataclass(frozen=True)
@@ -177,13 +178,13 @@ def _check(words: argparse.Namespace) -> None:
     room = f"above 0 and below {1 - words.accuracy:g}, what is left above the accuracy"
     for name, holds, wanted in (
         ("accuracy", 0 < words.accuracy < 1, "a share between 0 and 1, such as 0.4"),
-        ("problems", words.problems >= 2, "at least 2"),
-        ("seeds", words.seeds >= 2, "at least 2: one seed never decides"),
+        ("problems", 2 <= words.problems <= MOST, f"between 2 and {MOST:,}"),
+        ("seeds", 2 <= words.seeds <= MOST, f"between 2 and {MOST:,}: one seed never decides"),
         ("correlation", 0 < words.correlation < 1, "between 0 and 1"),
         ("spread", 0 <= words.spread < 1, "a share, such as 0.01 for one point"),
         ("effect", words.effect is None or 0 < words.effect < 1 - words.accuracy, room),
         ("simulate", words.simulate is None or words.simulate >= 1, "at least 1"),
-        ("margin", 0 < words.margin < 1 - words.accuracy, room),
+        ("margin", not words.simulate or 0 < words.margin < 1 - words.accuracy, room),
     ):
         if not holds:
             raise UserError(f"--{name} {getattr(words, name)}: must be {wanted}")

@@ -15,6 +15,7 @@ per byte. Rows that cannot be asked are skipped, counted and reported. Decoding 
 
 import argparse
 import contextlib
+import os
 import sys
 import time
 from collections import Counter
@@ -113,6 +114,7 @@ def evaluate(
     items, skipped = items_of(spec, encoder)
     tables = tables_of(spec, skipped)
     prompts = [gsm8k.prompt(encoder, item.question) for item in items]
+    _check_lengths(items, prompts, model.config.block_size)
     seconds: dict[str, float] = {}
     with bar(len(items) + sum(map(len, tables.values())), "items") as progress:
         with _timed(seconds, "generation"):
@@ -139,6 +141,15 @@ def evaluate(
         skipped.setdefault(name, Counter())["longer than the context"] += 1
     summary = summarise(rows, skipped) | {"patching": patches, "bits_per_byte": bits}
     return rows, summary, {"seconds_of": seconds, "sandbox": sandbox}
+
+
+def _check_lengths(items: list[Item], prompts: list[list[int]], context: int) -> None:
+    """Raises UserError, before any is asked, if all problems of a set are too long."""
+    asked = Counter(item.set for item in items)
+    long = Counter(item.set for item, prompt in zip(items, prompts) if len(prompt) >= context)
+    for name in (name for name, count in long.items() if count == asked[name]):
+        said = f"none of its problems could be asked: all {asked[name]} are longer than the context of {context}"
+        raise UserError(f"eval.sets.{name}: {said}; give shorter ones, or a model with a longer context")
 
 
 def run_programs(rows: list[dict]) -> dict | None:
@@ -216,9 +227,16 @@ def open_model(directory: Path, precision: str = "fp32") -> tuple[GPT, Encoder]:
     """The model of a directory, on the GPU if there is one, and its encoder; UserError if they do not fit."""
     if not directory.is_dir():
         raise UserError(f"{directory}: no such model directory")
-    encoder = from_dir(directory)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = GPT.from_directory(directory, device, {"fp32": torch.float32, "bf16": torch.bfloat16}[precision])
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
+    try:
+        encoder, model = from_dir(directory), GPT.from_directory(directory, device, dtype)
+    except UserError as error:  # not every one of a model's own says where it came from
+        said = str(error)
+        raise UserError(said if str(directory) in said else f"{directory}: {said}") from None
+    except (AttributeError, KeyError, TypeError, ValueError) as error:  # a key's value of another kind
+        said = f"config.json or condition.json holds what is not understood ({error})"
+        raise UserError(f"{directory}: {said}; export the model again") from None
     if model.config.vocab_size != encoder.size:
         said = f"has {model.config.vocab_size} ids and its condition.json speaks of {encoder.size}"
         raise UserError(f"{directory}: the model {said}; the two are not of one export, so export it again")
@@ -267,6 +285,9 @@ def _any_model(argv: list[str]) -> None:
     args = parser.parse_args(argv)
     if args.out.exists():
         raise UserError(f"{args.out}: is there already; choose another --out")
+    above = next(path for path in args.out.absolute().parents if path.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise UserError(f"{args.out}: {above} is not a folder to write into; choose another --out")
     for option in ("limit", "max_new_tokens", "batch_size"):
         if getattr(args, option) is not None and getattr(args, option) < 1:
             raise UserError(f"--{option.replace('_', '-')} {getattr(args, option)}: must be at least 1")

@@ -5,7 +5,6 @@ name, and in its header the step. It is written aside, flushed to disk and renam
 moment leaves the checkpoints before it.
 """
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -68,24 +67,3 @@ def load(directory: Path, model: nn.Module, optimizer: torch.optim.Optimizer) ->
 
 def _files(directory: Path) -> list[Path]:
     return sorted(directory.glob("[0-9]*.safetensors"))
-
-
-def forget_metrics(path: Path, step: int) -> None:
-    """Remove from metrics.jsonl what a run wrote behind its last checkpoint, so that no step stands twice.
-
-    A checkpoint comes before the looks at the same step, so those are looked at again.
-    """
-    if path.exists():
-        lines = [line for line in path.read_text().splitlines() if _position(line) <= step]
-        aside = path.with_name(f".{path.name}")
-        aside.write_text("".join(f"{line}\n" for line in lines))
-        os.replace(aside, path)
-
-
-def _position(line: str) -> float:
-    """The step of a line of training, a half more for a look; infinity for a line that a kill cut short."""
-    try:
-        metrics = json.loads(line)
-    except ValueError:
-        return float("inf")
-    return metrics["step"] if "loss" in metrics else metrics["step"] + 0.5

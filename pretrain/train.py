@@ -59,8 +59,8 @@ def train(run: stage.Run, place: Place) -> None:
         trainer.model.average_rows(encoder.spellings())
     saved = run.dir / "checkpoints"
     step = checkpoint.load(saved, trainer.model, trainer.optimizer)
-    if place.rank == 0:
-        checkpoint.forget_metrics(run.dir / "metrics.jsonl", step)
+    # A checkpoint comes before the looks at its own step, so those are looked at again.
+    stage.forget_lines(run.dir / "metrics.jsonl", step, lambda line: line["step"] + ("loss" not in line) / 2)
     trainer.wrap()
     reported = mirror(run, spec.report_to, step)
     meter = Meter(spec, place, trainer.model.flops_per_token())

@@ -3,12 +3,10 @@
 import errno
 import itertools
 import json
-import multiprocessing
 import os
 import random
 import shutil
 import signal
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from experiment import Prepare, UserError
 from pretrain import documents, prepare, shards
 from pretrain.shards import BYTES, FACTS, PLAIN, SPLITS, TOKENS
 from stage import read_json, sha256
+from tests.pretrain import torture
 from tokenizer.conditions import MODES, Condition
 from tokenizer.encode import Encoder
 
@@ -123,27 +122,16 @@ def test_bytes_do_not_depend_on_workers(tmp_path):
     assert hashes(tmp_path / "one") == hashes(tmp_path / "three")
 
 
-def test_killed_at_random_moments_and_rerun_it_writes_the_same(tmp_path):
-    make(tmp_path / "warm", spec())
-    started = time.perf_counter()
-    make(tmp_path / "undisturbed", spec())
-    whole = time.perf_counter() - started  # on this machine, as busy as it is
-    rng, killed = random.Random(0), tmp_path / "killed"
-    ends = Counter()
-    for _ in range(5):
-        child = multiprocessing.get_context("fork").Process(target=make, args=(killed, spec()))
-        child.start()
-        time.sleep(rng.uniform(0.05, 0.6) * whole)
-        os.kill(child.pid, signal.SIGKILL)
-        child.join()
-        ends[child.exitcode] += 1
-    (killed / ".00000.1").mkdir(exist_ok=True)  # as a kill while writing leaves it
-    make(killed, spec())
-    assert ends[-signal.SIGKILL] >= 1
-    assert hashes(killed) == hashes(tmp_path / "undisturbed")
-    assert {path.name for path in killed.iterdir()} == {
-        path.name for path in (tmp_path / "undisturbed").iterdir()
-    }
+def test_killed_at_random_moments_and_rerun_it_writes_the_same(tmp_path, monkeypatch):
+    monkeypatch.setenv("RUNS", str(tmp_path))
+    fell = torture.torture_prepare(tmp_path, 3, random.Random(0))
+    assert fell["after the end"] < 3
+
+
+def test_what_a_killed_run_left_half_written_is_removed(tmp_path):
+    (tmp_path / ".00000.1").mkdir()
+    done = make(tmp_path, spec())
+    assert {path.name for path in tmp_path.iterdir()} == done.keys()
 
 
 def test_a_stretch_appears_whole_or_not_at_all(tmp_path):

@@ -1,9 +1,9 @@
-"""Pretraining killed at random moments, inside saves too, and resumed: the final weights are those of an
+"""Preparing and pretraining killed at random moments and run again: shards and final weights are those of an
 undisturbed run.
 
     python -m tests.pretrain.torture --kills 20      # on 1 and on 2 gloo ranks; the suite runs a short form
 
-Every kill is resumed twice, from copies of what it left. On two ranks one of them, or both, are killed, and
+Preparing is killed in a fresh directory each time. Every kill of pretraining is resumed twice, from copies of what it left. On two ranks one of them, or both, are killed, and
 the other has 30 seconds to end by itself. A checkpoint is written at every step, so that many kills fall
 inside a save.
 """
@@ -24,7 +24,7 @@ from pathlib import Path
 import torch
 
 import stage
-from pretrain import prepare, train
+from pretrain import documents, prepare, train
 
 EXPERIMENT = """
 vocabulary: multiplication
@@ -37,6 +37,41 @@ stages:
     batch_size: 8, micro_batch: 2, lr: 2e-3, min_lr: 2e-4, warmup: 5, weight_decay: 0.1,
     precision: fp32, compile: false, eval_every: 15, save_every: 1}
 """
+
+
+def torture_prepare(folder: Path, kills: int, rng: random.Random) -> Counter:
+    """Raises AssertionError if what is prepared after a kill differs from undisturbed data; how the kills fell."""
+    experiment = folder / "torture.yaml"
+    experiment.write_text(EXPERIMENT.replace("tokens: 20e3, val_tokens: 1e3", "tokens: 100e3, val_tokens: 5e3"))
+    fork = multiprocessing.get_context("fork")
+
+    def start(runs: Path) -> multiprocessing.Process:
+        os.environ["RUNS"] = str(runs)
+        process = fork.Process(target=prepare.main, args=([str(experiment), "mul_tokens", "0"],))
+        process.start()
+        return process
+
+    def hashes(runs: Path) -> dict[str, str]:
+        (data,) = (runs / "data").iterdir()
+        files = [data / "index.json", data / "audit.json", *data.glob("0*/*")]
+        return {str(path.relative_to(data)): stage.sha256(path) for path in files}
+
+    assert finish([start(folder / "warm")]) == [0]
+    began = time.monotonic()
+    assert finish([start(folder / "whole")]) == [0]
+    duration, expected, fell = time.monotonic() - began, hashes(folder / "whole"), Counter()
+    for number in range(kills):
+        killed = folder / f"killed-{number}"
+        process = start(killed)
+        time.sleep(rng.uniform(0.1, 1.0) * duration)
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        done = len(list(killed.glob("data/*/0*")))
+        fell["after the end" if process.exitcode == 0 else f"{'between' if done else 'before any of the'} shards"] += 1
+        assert finish([start(killed)]) == [0]
+        assert hashes(killed) == expected, f"kill {number}: shards differ"
+        shutil.rmtree(killed)
+    return fell
 
 
 def launch(ranks: int, words: list[str], runs: Path) -> list:
@@ -141,6 +176,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     torch.set_num_threads(1)
+    documents.CHUNK = 5_000  # several in every shard
+    with tempfile.TemporaryDirectory() as folder:
+        fell = torture_prepare(Path(folder), args.kills, random.Random(args.seed))
+        print(f"prepare, {args.kills} kills: identical; {dict(fell)}", flush=True)
     for ranks in args.ranks:
         with tempfile.TemporaryDirectory() as folder:
             torture(Path(folder), ranks, args.kills, random.Random(args.seed))
