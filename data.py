@@ -10,6 +10,7 @@ split, and their sizes and SHA-256. Files are streamed, a batch of rows at a tim
 
 import argparse
 import dataclasses
+import functools
 import hashlib
 import itertools
 import json
@@ -73,7 +74,8 @@ def source_digests(source: str, name: str | None, split: str) -> list[str]:
     if _is_hub_id(source):
         known = _manifest(source)["files"]
         return [known[file.relative_to(_hub_dir(source)).as_posix()]["sha256"] for file in files]
-    return [_sha256(file) for file in files]
+    # A file is read once in a process, for as long as its size and time of change stay.
+    return [_sha256(file, (about := file.stat()).st_size, about.st_mtime_ns) for file in files]
 
 
 def _in_folder(folder: Path, split: str) -> list[Path]:
@@ -111,9 +113,17 @@ def _is_whole(path: Path, size: int) -> bool:
     return path.is_file() and path.stat().st_size == size
 
 
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def sha256(path: Path) -> str:
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+@functools.lru_cache(maxsize=1000)
+def _sha256(path: Path, size: int, changed: int) -> str:
+    return sha256(path)
 
 
 # Reading them
@@ -336,14 +346,14 @@ def _fetch(wanted: Download) -> None:
 
     folder, manifest = _hub_dir(wanted.source), _manifest(wanted.source)
     revision = wanted.revision
-    for path, (size, sha256) in wanted.files.items():
+    for path, (size, known) in wanted.files.items():
         try:
             hf_hub_download(wanted.source, path, repo_type="dataset", revision=revision, local_dir=folder)
         except Exception as error:
             reason = " ".join(str(error).split())[:200]
             raise UserError(f"{wanted.source}: {path}: {reason}; run this again to go on") from None
-        found = _sha256(folder / path)
-        if not _is_whole(folder / path, size) or sha256 not in (None, found):
+        found = sha256(folder / path)
+        if not _is_whole(folder / path, size) or known not in (None, found):
             (folder / path).unlink()
             raise UserError(f"{folder / path}: not what the Hub announced, so it was deleted; run this again")
         manifest["files"][path] = {"bytes": size, "sha256": found}

@@ -35,7 +35,7 @@ from typing import Any
 from tqdm import tqdm
 
 import sample
-from data import source_digests
+from data import sha256, source_digests, sources
 from experiment import (
     ROOT,
     SCRIPTS,
@@ -77,14 +77,6 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path}: cannot be read: {error}; remove the stage's directory and rerun it") from None
 
 
-def sha256(path: Path) -> str:
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-
-
 def forget_lines(path: Path, step: int, place: Callable[[dict], float] = itemgetter("step")) -> None:
     """Remove from a file of JSON lines what a killed run wrote after `step`, so that no step stands there twice.
 
@@ -108,18 +100,6 @@ def digest(content: Any) -> str:
 def section(spec: Spec) -> dict:
     """A stage's resolved section as plain JSON values."""
     return json.loads(json.dumps(asdict(spec)))
-
-
-def _sources(value: Any) -> Iterator[tuple[str, str | None, str]]:
-    """Every (data, name, split) that a section names, at any depth."""
-    if isinstance(value, dict):
-        if value.get("data"):
-            yield value["data"], value.get("name"), value.get("split", "train")
-        for inner in value.values():
-            yield from _sources(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _sources(inner)
 
 
 def stage_dir(experiment: Experiment, condition: str, seed: int, name: str) -> Path:
@@ -149,7 +129,7 @@ def expected_identity(experiment: Experiment, condition: str, seed: int, name: s
     }
     if identity["kind"] != "prepare":
         identity["seed"] = seed
-    for source, config, split in _sources(content):
+    for source, config, split in sources(content):
         key = ":".join(filter(None, (source, config, split)))
         identity["data"][key] = f"sample-{sample.VERSION}" if source == "sample" else source_digests(source, config, split)
     if parent := experiment.parent(name):
@@ -286,6 +266,7 @@ def begin(kind: str, argv: list[str] | None, doc: str | None, resumable: bool = 
                 _move_aside(directory)
             elif not resumable:
                 _clear(directory)
+            (directory / "failed.json").unlink(missing_ok=True)
             write_json(directory / "started.json", identity)
         record = read_json(parent / "stage.json")["record"] if parent else {}
         spec = experiment.stage(name)

@@ -4,8 +4,6 @@ Runs that are missing, failed or cannot be vouched for; code, libraries or devic
 that were not asked; results on disk that the file does not plan.
 """
 
-from collections import Counter
-
 from eval.collect import Study
 
 
@@ -26,19 +24,34 @@ def warnings(study: Study) -> list[str]:
             elif result.state == "unverified":
                 unverified.setdefault(f"{name}: {result.detail}", []).append(arm.name)
     said += [f"{what} ({_some(arms)})." for what, arms in unverified.items()]
-    skipped = Counter()
-    for arm in study.arms:
-        for name, summary in arm.summaries.items():
-            for set_name, score in summary["sets"].items():
-                skipped |= Counter(
-                    {f"{set_name} after {name}: {why}": n for why, n in score["skipped"].items()}
-                )
-    said += [f"Problems not asked, of {what}: {count}." for what, count in skipped.items()]
+    said += _skipped(study)
     if study.unplanned:
-        said.append(
-            f"On disk but not part of this comparison: {len(study.unplanned)} results, listed under Runs."
-        )
+        results = _count(len(study.unplanned), "result")
+        said.append(f"On disk but not part of this comparison: {results}, listed under Runs.")
     return said
+
+
+def _skipped(study: Study) -> list[str]:
+    """A line for every set and reason; every stage asks the same problems, so that the count is one too."""
+    found: dict[tuple[str, str], list[int]] = {}
+    for arm in study.arms:
+        for summary in arm.summaries.values():
+            for set_name, score in summary["sets"].items():
+                for why, count in score["skipped"].items():
+                    found.setdefault((set_name, why), []).append(count)
+    return [
+        f"Problems of {set_name} not asked: {_range(counts)} {why}, in {_count(len(counts), 'evaluation')}."
+        for (set_name, why), counts in found.items()
+    ]
+
+
+def _range(counts: list[int]) -> str:
+    low, high = min(counts), max(counts)
+    return f"{low}" if low == high else f"{low} to {high}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" + "s" * (number != 1)
 
 
 def _made_differently(study: Study, key: str, what: str) -> list[str]:

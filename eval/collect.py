@@ -2,8 +2,8 @@
 
 Nothing can be left out: an arm that is missing, stopped or failed is listed as such, and so is what the file
 no longer plans or --overwrite has set aside. Nothing can be mixed: runs are refused, in one line, where they
-differ from the file or disagree with each other in data, tokenizer or budget, or where they did not answer
-the same problems. Training data is not hashed again, and shards may be gone: what a run was made of stands in
+differ from the file or disagree with each other in data, tokenizer or budget, where they are another seed's
+or condition's, or where they did not answer the same problems. Training data is not hashed again, and shards may be gone: what a run was made of stands in
 its identity.
 """
 
@@ -20,8 +20,12 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 
 import stage
+from eval.outcomes import SCHEMA
 from experiment import MODEL_KINDS, Experiment, UserError, arm_dir, runs_dir
 from tokenizer.conditions import Condition
+
+IDENTITY = {"section", "condition", "tokenizer", "data", "outputs"}  # what is read of any stage's
+SCORE = {"n", "floor", "floor_answer", "skipped"}  # and of any set's in summary.json
 
 
 class Items(NamedTuple):
@@ -42,11 +46,13 @@ class Result:
     identity: dict | None = None
     record: dict = field(default_factory=dict)
 
-    def json(self, name: str) -> dict:
-        """A JSON file of its directory."""
+    def json(self, name: str, *keys: str) -> dict:
+        """A JSON file of its directory, which has to hold the keys."""
         content = stage.read_json(self.directory / name)
         if content is None:
             raise UserError(f"{self.directory / name}: is not there; rerun its stage with --overwrite")
+        if missing := [key for key in keys if not isinstance(content, dict) or key not in content]:
+            raise UserError(f"{self.directory / name}: holds no {missing[0]}; rerun its stage with --overwrite")
         return content
 
     @cached_property
@@ -55,7 +61,20 @@ class Result:
         path = self.directory and self.directory / "metrics.jsonl"
         if path is None or not path.exists():
             return []
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = path.read_bytes().splitlines()
+        return [_metrics(line, f"{path}:{number}") for number, line in enumerate(lines, 1)]
+
+
+def _metrics(line: bytes, where: str) -> dict:
+    """A line of metrics.jsonl."""
+    try:
+        content = json.loads(line)
+        json.dumps(content, allow_nan=False)
+    except ValueError:
+        content = None
+    if not isinstance(content, dict) or "step" not in content:
+        raise UserError(f"{where}: is not what a step has logged; rerun its stage with --overwrite")
+    return content
 
 
 @dataclass
@@ -116,8 +135,8 @@ def collect(experiment: Experiment) -> Study:
     prints = {name: Condition.of(experiment, name).fingerprint() for name in experiment.conditions}
     shards = {}
     for path in sorted(runs_dir().glob("data/*/stage.json")):
-        done = stage.read_json(path)
-        shards[stage.digest(done["identity"])] = Result("done", "", path.parent, **done)
+        if done := _finished(path.parent):
+            shards[stage.digest(done["identity"])] = Result("done", "", path.parent, **done)
     arms = [
         _arm(experiment, condition, seed, prints[condition], shards) for condition, seed in experiment.arms()
     ]
@@ -127,10 +146,26 @@ def collect(experiment: Experiment) -> Study:
                 _read_evaluation(arm, name.removeprefix("eval_"))
     _agree(arms)
     _same_problems(arms)
+    _same_figures(arms)
     return Study(experiment, arms, list(_unplanned(experiment)))
 
 
 # --- what stands on disk ------------------------------------------------------------------------------------
+
+
+def _finished(directory: Path) -> dict | None:
+    """The content of stage.json; None where there is none. Raises UserError where it is something else."""
+    path = directory / "stage.json"
+    done = stage.read_json(path)
+    if done is None:
+        return None
+    parts = [done.get(key) for key in ("identity", "record")] if isinstance(done, dict) else [None]
+    if not all(isinstance(part, dict) for part in parts) or len(done) > len(parts):
+        raise UserError(f"{path}: is not a finished stage's; remove the stage's directory and rerun it")
+    identity, record = parts
+    if missing := sorted(IDENTITY - identity.keys()) + ["seconds"] * ("seconds" not in record):
+        raise UserError(f"{path}: holds no {missing[0]}; remove the stage's directory and rerun it")
+    return done
 
 
 def _arm(
@@ -152,14 +187,14 @@ def _result(experiment: Experiment, arm: Arm, name: str, shards: dict[str, Resul
     directory, parent = arm_dir(experiment.name, arm.condition, arm.seed), experiment.parent(name)
     if experiment.kind(name) == "prepare" and (used := _as_used(experiment, directory, name)):
         return shards.get(used) or Result("unverified", "removed since")
-    if done := stage.read_json(directory / name / "stage.json"):
+    if done := _finished(directory / name):
         return Result("done", f"in {stage.clock(done['record']['seconds'])}", directory / name, **done)
     if parent in arm.results and arm.results[parent].identity is None:
         return Result("waiting", "for its parent")
     found = Result(*stage.state(experiment, arm.condition, arm.seed, name))
     if found.state == "done":  # prepared, and no child of it is done yet
         found.directory = stage.stage_dir(experiment, arm.condition, arm.seed, name)
-        done = stage.read_json(found.directory / "stage.json")
+        done = _finished(found.directory)
         found.identity, found.record = done["identity"], done["record"]
     return found
 
@@ -167,10 +202,8 @@ def _result(experiment: Experiment, arm: Arm, name: str, shards: dict[str, Resul
 def _as_used(experiment: Experiment, directory: Path, name: str) -> str | None:
     """The hash of prepared data as a finished child has it: to work it out anew would hash the data."""
     for child, spec in experiment.stages.items():
-        if getattr(spec, "parent", None) == name and (
-            done := stage.read_json(directory / child / "stage.json")
-        ):
-            return done["identity"]["parent"]
+        if getattr(spec, "parent", None) == name and (done := _finished(directory / child)):
+            return done["identity"].get("parent")
     return None
 
 
@@ -180,7 +213,7 @@ def _above(name: str, condition: str, seed: int) -> dict[str, Result]:
     while name:
         other, _, own = name.partition("/")
         directory = arm_dir(other, condition, seed) / own
-        done = stage.read_json(directory / "stage.json")
+        done = _finished(directory)
         if done is None:
             break
         found[name] = Result("done", "", directory, **done)
@@ -193,9 +226,12 @@ def _as_the_file_says(experiment: Experiment, arm: Arm, name: str, fingerprint: 
     """Raises UserError where a result was made otherwise than the file has it now."""
     found, parent = arm.results[name], experiment.parent(name)
     expected = {"section": stage.section(experiment.stage(name)), "tokenizer": fingerprint}
-    differs = stage.differences({key: found.identity[key] for key in expected}, expected)
+    expected["condition"] = arm.condition
+    if experiment.kind(name) != "prepare":  # which all seeds share
+        expected["seed"] = arm.seed  # a copied directory would count one run twice
+    differs = stage.differences({key: found.identity.get(key) for key in expected}, expected)
     above = (arm.results | arm.above).get(parent)
-    if above and above.identity and found.identity["parent"] != stage.digest(above.identity):
+    if above and above.identity and found.identity.get("parent") != stage.digest(above.identity):
         differs.append(f"'{parent}' was made anew since")
     if differs:
         said = f"made otherwise than {experiment.path} says ({'; '.join(differs)})"
@@ -226,12 +262,12 @@ def _unplanned(experiment: Experiment) -> Iterator[str]:
 def _read_evaluation(arm: Arm, name: str) -> None:
     directory = arm.results[f"eval_{name}"].directory
     stage.verify(directory)
-    arm.summaries[name] = arm.results[f"eval_{name}"].json("summary.json")
-    if missing := {"sets", "probes", "patching", "bits_per_byte"} - arm.summaries[name].keys():
-        raise UserError(
-            f"{directory}/summary.json: holds no {min(missing)}; evaluate it again with --overwrite"
-        )
-    table = _table(directory / "outcomes.parquet", ["set", "id", "gold", "correct"])
+    keys = ("sets", "probes", "patching", "bits_per_byte")
+    arm.summaries[name] = arm.results[f"eval_{name}"].json("summary.json", *keys)
+    path, columns = directory / "outcomes.parquet", ["set", "id", "gold", "correct"]
+    table = _table(path, columns)
+    if empty := [column for column in columns if table[column].null_count]:
+        raise UserError(f"{path}: has rows without {empty[0]}; evaluate it again with --overwrite")
     codes = table["set"].combine_chunks().dictionary_encode()
     ids, golds, correct = (table[column].to_numpy() for column in ("id", "gold", "correct"))
     indices = codes.indices.to_numpy()
@@ -244,6 +280,10 @@ def _read_evaluation(arm: Arm, name: str) -> None:
 
 def _table(path: Path, columns: list[str], **words: Any) -> pa.Table:
     try:
+        there = parquet.read_schema(path)
+        for column in columns:
+            if column not in there.names or there.field(column).type != SCHEMA.field(column).type:
+                raise pa.ArrowInvalid(f"no column '{column}' of {SCHEMA.field(column).type}")
         return parquet.read_table(path, columns=columns, use_threads=False, **words)
     except (OSError, pa.ArrowException) as error:
         raise UserError(
@@ -304,6 +344,28 @@ def _in_order(items: Items, expected: Items, where: str) -> Items:
     if not np.array_equal(items.golds, expected.golds):
         raise UserError(f"{where} differ in the right answers; evaluate them again")
     return items
+
+
+def _same_figures(arms: list[Arm]) -> None:
+    """Raises UserError where a summary is not of its outcomes, or lacks a figure that another arm's holds."""
+    first: dict[str, tuple[Arm, dict]] = {}
+    for arm in arms:
+        for name, summary in arm.summaries.items():
+            kinds = {f"probes.{kind}": score for kind, score in summary["probes"].items()}
+            scores = summary["sets"] | kinds
+            counts = {key: score.get("n") for key, score in scores.items() if SCORE <= score.keys()}
+            if counts != {key: len(items.ids) for key, items in arm.items[name].items()}:
+                where = f"{arm.results[f'eval_{name}'].directory}/summary.json"
+                raise UserError(f"{where}: is not of its outcomes; evaluate it again with --overwrite")
+            other, expected = first.setdefault(name, (arm, _shape(scores)))
+            if differs := stage.differences(expected, _shape(scores)):
+                odd = f"figure {differs[0].partition(': ')[0]}"
+                raise UserError(f"eval_{name}: {other.name} or {arm.name} has no {odd}; evaluate it again")
+
+
+def _shape(value: Any) -> dict | bool:
+    """The keys of a summary without their figures; what was skipped may differ."""
+    return {k: _shape(v) for k, v in value.items() if k != "skipped"} if isinstance(value, dict) else True
 
 
 def matrix(arms: list[Arm], name: str, metric: str) -> np.ndarray:

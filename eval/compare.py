@@ -105,6 +105,8 @@ def planning(primary: dict) -> dict | None:
     """What a repetition with this pairing could see; None where it cannot be known."""
     if len(primary["seeds"]) < 2 or primary["pairing"]["correlation"] is None:
         return None
+    if primary["pairing"]["correlation"] > 0.999:
+        return None  # arms that answer alike have no noise to plan with
     accuracy, margin = primary["accuracy"][primary["control"]], primary["margin"]
     design = power.Design(accuracy, primary["problems"], len(primary["seeds"]), **primary["pairing"])
     needed = power.seeds_needed(design, margin) if accuracy + margin < 1 else None
@@ -119,19 +121,32 @@ def contrasts(study: Study) -> tuple[dict, list[dict]]:
     known = [each for each in secondary if each["p"] is not None]
     for each, p in zip(known, stats.holm([each["p"] for each in known])):
         each["p_holm"] = p
+        if p >= 0.05 and each["label"] in ("supports", "refutes"):  # its interval is not adjusted
+            each["label"] += ", not after Holm"
     return primary | {"planning": planning(primary)}, secondary
 
 
-def check_metric(study: Study) -> None:
-    """Raises UserError if there is no such metric in the file or in the outcomes."""
-    experiment, asked = study.experiment, study.experiment.compare
+def check_question(experiment: Experiment) -> None:
+    """Raises UserError if the file's own compare section cannot be answered."""
+    asked, where = experiment.compare, f"{experiment.path}: compare"
     kinds = probes.probes(Condition.of(experiment, asked.contrast[0])) if experiment.eval.probes else {}
     known = [*experiment.eval.sets, *(f"probes.{kind}" for kind in kinds)]
-    found = [arm.items[asked.stage] for arm in study.arms if asked.stage in arm.items]
-    if asked.metric not in known or any(asked.metric not in sets for sets in found):
-        raise UserError(
-            f"{experiment.path}: compare.metric: no '{asked.metric}'; there are {', '.join(known)}"
-        )
+    if asked.metric not in known:
+        raise UserError(f"{where}.metric: no '{asked.metric}'; there are {', '.join(known)}")
+    if asked.margin >= 1:
+        raise UserError(f"{where}.margin: {asked.margin} is not a share of 1, such as 0.02 for two points")
+    for treated, control in (asked.contrast, *asked.secondary):
+        if treated == control:
+            raise UserError(f"{where}: contrasts '{treated}' with itself; name two conditions")
+
+
+def check_outcomes(study: Study) -> None:
+    """Raises UserError if an evaluation lacks the metric that the file asks for."""
+    asked = study.experiment.compare
+    for arm in study.arms:
+        if asked.stage in arm.items and asked.metric not in arm.items[asked.stage]:
+            where = arm.results[f"eval_{asked.stage}"].directory
+            raise UserError(f"{where}: has no outcomes of '{asked.metric}'; evaluate it again with --overwrite")
 
 
 # --- everything else that is shown --------------------------------------------------------------------------
@@ -148,7 +163,9 @@ def scores(study: Study) -> dict:
                 cell = {"seeds": [arm.seed for arm in arms], "sets": sets, "bits_per_byte": None}
                 if all(bits):
                     cell["bits_per_byte"] = {
-                        part: statistics.mean(b[part]["bits_per_byte"] for b in bits) for part in bits[0]
+                        part: statistics.mean(b[part]["bits_per_byte"] for b in bits)
+                        for part in bits[0]
+                        if all(part in b for b in bits)
                     }
                 table.setdefault(name, {})[condition] = cell
     return table
@@ -174,7 +191,7 @@ def _score(arms: list[Arm], name: str, metric: str) -> dict:
 def build(study: Study) -> dict:
     """The content of report.json: every figure that the report shows."""
     asked = study.experiment.compare
-    check_metric(study)
+    check_outcomes(study)
     primary, secondary = contrasts(study)
     staged = [
         n for n in study.model_stages() if any(asked.metric in arm.items.get(n, ()) for arm in study.arms)
@@ -238,6 +255,7 @@ def _open(path: str) -> Experiment:
     for key in ("eval", "compare"):
         if getattr(experiment, key) is None:
             raise UserError(f"{path}: {key}: is missing, so there is nothing to compare; write it out")
+    check_question(experiment)
     return experiment
 
 

@@ -13,7 +13,7 @@ from tokenizer.conditions import Condition
 def dose(study: Study, content: dict) -> Figure:
     rows = []
     for name, condition, results in study.finished("prepare"):
-        train = next(iter(results.values())).json("index.json")["train"]
+        train = next(iter(results.values())).json("index.json", "train")["train"]
         million, plain = (
             1e6 * train["facts"] / train["plain_tokens"],
             100 * train["tokens"] / train["plain_tokens"],
@@ -60,7 +60,7 @@ def facts(study: Study, content: dict) -> Figure:
     """Heat maps after the preregistered stage: dose, use in answers, and knowledge of every fact."""
     asked, rows = content["question"], []
     for name, condition, results in list(study.finished("prepare"))[:1]:
-        audit = next(iter(results.values())).json("audit.json")
+        audit = next(iter(results.values())).json("audit.json", "facts", "plain_tokens")
         names = Condition.of(study.experiment, condition).facts.FACTS
         million = np.array([audit["facts"].get(fact, 0) for fact in names]) / audit["plain_tokens"] * 1e6
         rows += _cells(study, "training text", "facts per million plain tokens", million)

@@ -62,7 +62,7 @@ def problems(table: Iterable[dict]) -> tuple[list[Problem], Counter]:
 
 
 def is_text(value: object) -> bool:
-    """Whether it is a text that says something and can be written down: JSON lets half a character through."""
+    """Whether it is a text that says something and can be written down: JSON allows half a character."""
     return isinstance(value, str) and bool(value.strip()) and not re.search("[\ud800-\udfff]", value)
 
 

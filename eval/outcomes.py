@@ -48,9 +48,8 @@ def summarise(rows: list[dict], skipped: dict[str, Counter]) -> dict:
         by_set.setdefault(row["set"], []).append(row)
     empty = [name for name in skipped if name not in by_set]
     if empty:
-        raise UserError(
-            f"eval.sets.{empty[0]}: none of its problems could be asked: {dict(skipped[empty[0]])}"
-        )
+        said = ", ".join(f"{count} {reason}" for reason, count in skipped[empty[0]].items())
+        raise UserError(f"eval.sets.{empty[0]}: none of its problems could be asked: {said}; give others")
     done = {name: _summary(part) | {"skipped": dict(skipped.get(name, {}))} for name, part in by_set.items()}
     kinds = {
         name.removeprefix("probes."): done.pop(name) for name in list(done) if name.startswith("probes.")

@@ -1,11 +1,10 @@
-"""The figures of a report as PDF, drawn with matplotlib from the tables of eval/figures.py."""
+"""The figures of a report as PDF and SVG, drawn with matplotlib from the tables of eval/figures.py."""
 
 from pathlib import Path
 
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
@@ -18,6 +17,7 @@ STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "pdf.fonttype": 42,
+    "svg.hashsalt": "report",  # the same file for the same figure
 }
 FORMATS = {
     "percent": lambda x, _: f"{100 * x:g}%",
@@ -27,11 +27,12 @@ FORMATS = {
 }
 
 
-def save(figure: dict, path: Path) -> None:
-    """Draw one figure."""
+def save(figure: dict, folder: Path) -> None:
+    """Draw one figure into ID.pdf and ID.svg."""
     with rc_context(STYLE):
         canvas = DRAW[figure["kind"]](_Table(figure))
-        FigureCanvasPdf(canvas).print_pdf(path, metadata={"CreationDate": None, "Title": figure["title"]})
+        for suffix, date in (("pdf", "CreationDate"), ("svg", "Date")):
+            canvas.savefig(folder / f"{figure['id']}.{suffix}", metadata={date: None, "Title": figure["title"]})
 
 
 def _count(x: float) -> str:

@@ -133,7 +133,7 @@ def push(goes: list[Repository], private: bool) -> None:
                 commit_message=f"{repository.name.partition('/')[2]}, as it was made",
             )
         except Exception as error:  # huggingface_hub, httpx and its upload library raise many kinds
-            said = str(error).strip().partition("\n")[0] or type(error).__name__
+            said = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
             raise UserError(f"{repository.name}: {said}; mend it and run this again") from None
         print(f"pushed {repository.kind} {repository.name}", flush=True)
 

@@ -22,7 +22,7 @@ from pathlib import Path
 import stage
 from eval import plots, tables
 from eval.collect import Study
-from experiment import ROOT
+from experiment import ROOT, UserError
 from tokenizer import encode
 
 PAGE = ROOT / "eval/page"
@@ -114,9 +114,10 @@ def other_tests(found: dict) -> str:
         ("exact sign-flip", tables.p_value(found["sign_flip_p"])),
         ("equivalence", tables.p_value(found["equivalence_p"])),
     )]  # fmt: skip
-    parts.append(f"crossed bootstrap {_points(low)} to {_points(high)}")
+    parts.append(f"crossed bootstrap {_points(low)} to {_points(high)} points")
     parts += [f"correlation of outcomes {correlation:.2f}"] if correlation is not None else []
-    return ", ".join([*parts, f"spread over seeds {_points(spread, '')}"])
+    parts.append(f"spread over seeds {_points(spread, '')} points")
+    return f"Tests: {', '.join(parts)}"
 
 
 def _floor(content: dict) -> str:
@@ -138,14 +139,23 @@ def markdown(content: dict) -> str:
             f"{content['words']['headline']} {content['words']['explanation']}",
         ]
         parts.append(other_tests(content["primary"]))
+    else:
+        parts.append("Side by side, described without a verdict: no run of one is paired with one of the other.")
     parts.append("\n".join(f"- **Note:** {line}" for line in content["warnings"]))
     if content["primary"]:
         parts.append(tables.markdown(tables.contrast_rows(content)))
     parts.append(tables.markdown(tables.rows(content)))
     if strata := tables.strata_rows(content):
-        parts += [f"{content['question']['metric']} by stratum:", tables.markdown(strata)]
+        said = content["figures"]["strata"]["note"]
+        parts += [
+            f"{content['question']['metric']} by kind of problem, with the number of problems:",
+            tables.markdown(strata),
+            said,
+        ]
     parts.append(
-        "Intervals of accuracies are Wilson's for the number of problems; `report.html` has the figures."
+        "Intervals of accuracies are Wilson's for the number of problems and leave out the spread between"
+        " seeds. The floor is what the best constant answer scores without reading. `report.html` has the"
+        " figures."
     )
     return "\n\n".join(filter(None, parts)) + "\n"
 
@@ -259,12 +269,18 @@ def beside(contents: list[dict], answers: list[dict]) -> tuple[dict, dict]:
 
 
 def _join(figures: dict, figure: dict, own: str) -> None:
-    """Add a figure's rows to those of the same figure; a contrast is a verdict's, and left out."""
+    """Add a figure's rows to those of the same figure; a contrast is a verdict's, and left out.
+
+    A figure of another question than the first experiment's stands by itself."""
     named = [i for i, column in enumerate(figure["columns"]) if column in ("condition", "panel")]
     if not named:
         return
     rows = [[own + cell if i in named else cell for i, cell in enumerate(row)] for row in figure["rows"]]
-    figures.setdefault(figure["id"], figure | {"rows": []})["rows"].extend(rows)
+    first = figures.setdefault(figure["id"], figure | {"rows": []})
+    if first["title"] != figure["title"]:
+        apart = {"id": f"{figure['id']}_{len(figures)}", "title": own + figure["title"], "rows": []}
+        first = figures.setdefault(apart["id"], figure | apart)
+    first["rows"].extend(rows)
 
 
 # --- files --------------------------------------------------------------------------------------------------
@@ -274,6 +290,7 @@ def write(content: dict, answers: dict, directory: Path) -> Path:
     """Write the report; the path of its page."""
     aside = directory.with_name(f".{directory.name}.{os.getpid()}")
     try:
+        _check_place(directory)
         (aside / "figures").mkdir(parents=True)
         stage.write_json(aside / "report.json", content)
         (aside / "report.md").write_text(markdown(content), encoding="utf-8")
@@ -283,16 +300,27 @@ def write(content: dict, answers: dict, directory: Path) -> Path:
         )
         (aside / "figures/table.tex").write_text(main, encoding="utf-8")
         for figure in content["figures"].values():
-            plots.save(figure, aside / f"figures/{figure['id']}.pdf")
+            plots.save(figure, aside / "figures")
             with open(aside / f"figures/{figure['id']}.csv", "w", newline="", encoding="utf-8") as file:
                 csv.writer(file).writerows([figure["columns"], *figure["rows"]])
         directory.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(directory / "figures", ignore_errors=True)
         for path in aside.iterdir():
             path.rename(directory / path.name)
+    except OSError as error:
+        raise UserError(f"{directory}: the report cannot be written: {error.strerror}") from None
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return directory / "report.html"
+
+
+def _check_place(directory: Path) -> None:
+    """Raises UserError where something else stands in the place of the report or of one of its parts."""
+    folders, files = (directory, directory / "figures"), ("report.html", "report.json", "report.md")
+    odd = [path for path in folders if path.exists() and not path.is_dir()]
+    odd += [directory / name for name in files if (directory / name).is_dir()]
+    if odd:
+        raise UserError(f"{odd[0]}: is in the way of the report; remove it")
 
 
 def page(content: dict, answers: dict) -> str:

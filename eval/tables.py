@@ -29,20 +29,25 @@ def rows(content: dict) -> Table:
 
 
 def strata_rows(content: dict) -> Table:
-    """The primary metric on each stratum of problems apart; empty where there are no strata."""
+    """The primary metric on each stratum of problems apart, with how many there are; empty without strata."""
     scores, metric = content["scores"], content["question"]["metric"]
     strata = {
         (name, condition): cell["sets"].get(metric, {}).get("strata", {})
         for name, cells in scores.items() for condition, cell in cells.items()
     }  # fmt: skip
-    keys = list(dict.fromkeys(key for each in strata.values() for key in each))
+    sizes: dict[str, set[int]] = {}  # experiments side by side may differ
+    for each in strata.values():
+        for key, score in each.items():
+            sizes.setdefault(key, set()).add(round(score["n"]))
+    keys = list(sizes)
     body = [[*arm, *(_percent(each.get(key), "accuracy") for key in keys)] for arm, each in strata.items()]
-    return [["stage", "condition", *(key.replace("_", " ") for key in keys)], *body] if keys else []
+    names = [f"{key.replace('_', ' ')} ({'/'.join(map(str, sorted(sizes[key])))})" for key in keys]
+    return [["stage", "condition", *names], *body] if keys else []
 
 
 def contrast_rows(content: dict) -> Table:
     """The primary contrast and the secondary ones, in points."""
-    table = [["contrast", "difference", "95% interval", "p", "p (Holm)", "seeds", "verdict"]]
+    table = [["contrast", "difference in points", "95% interval", "p", "p (Holm)", "seeds", "verdict"]]
     for found in (content["primary"], *content["secondary"]):
         name = f"{found['treated']} − {found['control']}"
         seeds = f"{len(found['seeds'])} of {found['planned']}"

@@ -8,7 +8,6 @@ Rows that do not fit are dropped, never truncated, and counted by reason: kept +
 starts again.
 """
 
-import dataclasses
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -40,7 +39,7 @@ def schedule(run: Run, encoder: Encoder, shape: Shape) -> tuple[list[Unit], list
 def units_of(part: Part, spec: Sft, seed: tuple, encoder: Encoder, tally: Counter) -> Iterator[Unit]:
     """A part's units without end, in the order of `seed`; `tally` counts its rows."""
     table, task = load(part), TASKS[part.task]
-    plain = Encoder(dataclasses.replace(encoder.condition, mode="plain"))
+    plain = Encoder(encoder.condition.plain)
 
     def convert(i: int) -> Row | str:
         messages = task.messages(table[i], spec, encoder.condition.facts)

@@ -121,6 +121,11 @@ def test_a_resumable_stage_keeps_what_it_has_but_not_under_another_identity(runs
         with stage.begin("pretrain", ARM, "", resumable=True) as run:
             (run.dir / "checkpoint").touch()
     assert (directory("pretrain") / "checkpoint").exists()
+    with pytest.raises(RuntimeError), stage.begin("pretrain", ARM, "", resumable=True):
+        raise RuntimeError("no luck")
+    with stage.begin("pretrain", ARM, "", resumable=True):
+        pass  # stopped, as by SIGTERM
+    assert stage.state(load(QUICKSTART), "mul_tokens", 0, "pretrain")[0] == "stopped"
     finish("prepare", "--overwrite", content="other documents")
     with pytest.raises(UserError, match="made otherwise"), stage.begin("pretrain", ARM, "", resumable=True):
         pass

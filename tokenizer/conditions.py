@@ -17,7 +17,7 @@ source from a fact.
 import hashlib
 import importlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from types import ModuleType
 
@@ -108,7 +108,12 @@ class Condition:
 
     def canonical(self, text: str) -> str:
         """`text` with its facts in the canonical spelling: what every condition starts from."""
-        return "".join(Condition("", "plain", self.vocabulary, self.base, self.match).rewrite(text))
+        return "".join(self.plain.rewrite(text))
+
+    @cached_property
+    def plain(self) -> "Condition":
+        """The condition that writes facts as text, all else alike."""
+        return replace(self, mode="plain")
 
     def fingerprint(self) -> str:
         """SHA-256 of everything that decides how this condition writes text: its names, and what it does to examples.

@@ -204,6 +204,13 @@ def test_a_bad_row_is_named_and_nothing_is_printed(tmp_path, capsys, line):
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.parametrize("line", [b'{"completion": "caf\xe9"}', b"\x80\xff", b'{"completion": ' + b"[" * 100_000])
+def test_a_row_that_is_no_text_is_named(tmp_path, line):
+    (tmp_path / "rows.jsonl").write_bytes(b'{"completion": "#### 1"}\n' + line + b"\n")
+    with pytest.raises(answers.UserError, match=r"rows\.jsonl.*line 2"):
+        answers.main([str(tmp_path / "rows.jsonl")])
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(answers.UserError, match=r"absent\.jsonl"):
         answers.main([str(tmp_path / "absent.jsonl")])

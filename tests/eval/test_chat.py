@@ -29,6 +29,17 @@ def test_facts_are_highlighted():
     assert chat.paint(encoder, reply, colour=True) == " So \033[48;5;208m\033[97m6 * 9 = 54\033[0m eggs."
 
 
+def test_input_that_is_no_text(model_dir, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"caf\xe9\n"), encoding="utf-8"))
+    with pytest.raises(UserError, match="stdin: is not utf-8 text"):
+        chat.main([str(model_dir), "--max-new-tokens", "2"])
+
+
+def test_no_tokens(tmp_path):
+    with pytest.raises(UserError, match="--max-new-tokens 0: must be at least 1"):
+        chat.main([str(tmp_path), "--max-new-tokens", "0"])
+
+
 def test_no_model_directory(tmp_path):
     with pytest.raises(UserError, match="no such model directory"):
         chat.main([str(tmp_path / "nowhere")])

@@ -144,6 +144,37 @@ def test_secondary_contrasts_are_adjusted_by_holm(study):
     assert secondary[0]["p_holm"] > secondary[0]["p"]
 
 
+def test_a_secondary_verdict_that_holm_takes_back_says_so(study, monkeypatch):
+    study.write_text(study.read_text().replace("secondary: []", "secondary: [[mul_tokens, baseline]]"))
+    assert built(study)["secondary"][0]["label"] == "supports"
+    monkeypatch.setattr(stats, "holm", lambda p_values: [0.06])
+    assert built(study)["secondary"][0]["label"] == "supports, not after Holm"
+
+
+@pytest.mark.parametrize("correlation", [None, 1.0, 1 - 1e-15])
+def test_nothing_is_planned_from_arms_that_answer_alike(correlation):
+    found = {"seeds": [0, 1], "pairing": {"correlation": correlation, "spread": 0.0}, "problems": 40}
+    found |= {"accuracy": {"a": 0.5}, "control": "a", "margin": 0.02}
+    assert compare.planning(found) is None
+
+
+def test_problems_that_were_not_asked_are_said_once_for_a_set_and_reason(study):
+    collected = collect(load(study))
+    for arm in collected.arms:
+        for summary in arm.summaries.values():
+            summary["sets"]["word_problems"]["skipped"] = {"repeated": 2}
+    (line,) = [line for line in compare.caveats.warnings(collected) if "not asked" in line]
+    assert line == "Problems of word_problems not asked: 2 repeated, in 36 evaluations."
+
+
+def test_strata_say_how_many_problems_they_hold(study):
+    content = built(study)
+    header, *rows = compare.tables.strata_rows(content)
+    score = content["scores"]["grpo"]["baseline"]["sets"]["word_problems"]
+    assert f"seen ({score['strata']['seen']['n']:.0f})" in header and len(rows) == 6
+    assert all(len(row) == len(header) for row in rows)
+
+
 def test_one_seed_says_nothing_about_seeds(study, capsys):
     one = study.with_name("one.yaml")
     one.write_text(study.read_text().replace("seeds: [0, 1, 2, 3, 4, 5]", "seeds: [0]"))
@@ -250,6 +281,17 @@ def test_two_experiments_are_described_without_a_verdict(study, capsys):
         compare.main([str(study), str(study)])
 
 
+def test_a_figure_of_another_question_stands_by_itself(study):
+    shutil.copy(study, study.with_name("other.yaml"))
+    other = change(study.with_name("other.yaml"), stage="export")
+    shutil.copytree(results(study), results(other))
+    contents = [built(study), built(other)]
+    merged, _ = compare.report.beside(contents, [{"sets": {}, "blocks": [], "said": ""}] * 2)
+    titles = [figure["title"] for figure in merged["figures"].values() if "Fact by fact" in figure["title"]]
+    assert titles == ["Fact by fact, after grpo", "other: Fact by fact, after export"]
+    assert all(figure["id"] == key for key, figure in merged["figures"].items())
+
+
 # --- nothing is mixed ---------------------------------------------------------------------------------------
 
 
@@ -310,8 +352,92 @@ def parent_made_anew(study):
     stage.write_json(path, done)
 
 
+def copied_arm(study):
+    shutil.rmtree(results(study) / "mul_tokens-s1")
+    shutil.copytree(results(study) / "mul_tokens-s0", results(study) / "mul_tokens-s1")
+
+
+def no_record(study):
+    path = results(study) / "baseline-s1/eval_grpo/stage.json"
+    stage.write_json(path, {"identity": stage.read_json(path)["identity"]})
+
+
+def no_identity_of_data(study):
+    path = results(study) / "baseline-s1/eval_grpo/stage.json"
+    done = stage.read_json(path)
+    del done["identity"]["data"]
+    stage.write_json(path, done)
+
+
+def without_a_column(study):
+    spoil_table(study, lambda table: table.drop(["correct"]))
+
+
+def column_of_another_type(study):
+    numbers = lambda table: pa.array([2 * row for row in table["correct"].to_pylist()])  # noqa: E731
+    spoil_table(study, lambda t: t.set_column(t.schema.names.index("correct"), "correct", numbers(t)))
+
+
+def spoil_table(study, spoil):
+    directory = results(study) / "baseline-s1/eval_grpo"
+    table = spoil(parquet.read_table(directory / "outcomes.parquet"))
+    parquet.write_table(table, directory / "outcomes.parquet")
+    rehash(directory, "outcomes.parquet")
+
+
+def rehash(directory, name):
+    done = stage.read_json(directory / "stage.json")
+    done["identity"]["outputs"][name] = stage.sha256(directory / name)
+    stage.write_json(directory / "stage.json", done)
+
+
+def without_a_verdict_on_a_row(study):
+    spoil = lambda rows: [rows[0] | {"correct": None}, *rows[1:]]  # noqa: E731
+    respoil(results(study) / "baseline-s1/eval_grpo", spoil)
+
+
+def spoil_summary(study, spoil):
+    directory = results(study) / "baseline-s1/eval_grpo"
+    summary = stage.read_json(directory / "summary.json")
+    spoil(summary["sets"])
+    stage.write_json(directory / "summary.json", summary)
+    rehash(directory, "summary.json")
+
+
+def summary_without_a_set(study):
+    spoil_summary(study, lambda sets: sets.pop("word_problems"))
+
+
+def summary_without_a_figure(study):
+    spoil_summary(study, lambda sets: sets["word_problems"].pop("errors"))
+
+
+def set_gone_everywhere(study):
+    for condition in ("baseline", "mul_tokens"):
+        for seed in range(6):
+            directory = results(study) / f"{condition}-s{seed}/eval_grpo"
+            respoil(directory, lambda rows: [row for row in rows if row["set"] == "hellaswag"])
+            summary = stage.read_json(directory / "summary.json")
+            del summary["sets"]["word_problems"]
+            stage.write_json(directory / "summary.json", summary)
+            rehash(directory, "summary.json")
+
+
+def metrics_cut(study):
+    path = results(study) / "baseline-s1/grpo/metrics.jsonl"
+    path.write_bytes(path.read_bytes()[:-10])
+
+
 def unknown_metric(study):
     change(study, metric="probes.roots")
+
+
+def with_itself(study):
+    change(study, contrast="[baseline, baseline]")
+
+
+def margin_of_two(study):
+    study.write_text(study.read_text().replace("margin: 0.02", "margin: 2"))
 
 
 @pytest.mark.parametrize(
@@ -331,6 +457,18 @@ def unknown_metric(study):
         (other_data, r"eval_grpo: baseline-s0 and baseline-s1 disagree in data"),
         (other_tokenizer, r"mul_tokens-s1/eval_grpo: made otherwise .*tokenizer: "),
         (parent_made_anew, r"mul_tokens-s1/eval_grpo: made otherwise .*'grpo' was made anew since"),
+        (copied_arm, r"mul_tokens-s1/tokenizer: made otherwise .*seed: 0 → 1"),
+        (no_record, r"baseline-s1/eval_grpo/stage.json: is not a finished stage's"),
+        (no_identity_of_data, r"baseline-s1/eval_grpo/stage.json: holds no data"),
+        (without_a_column, r"baseline-s1/eval_grpo/outcomes.parquet: .*no column 'correct'"),
+        (column_of_another_type, r"baseline-s1/eval_grpo/outcomes.parquet: .*no column 'correct' of bool"),
+        (without_a_verdict_on_a_row, r"eval_grpo/outcomes.parquet: has rows without correct"),
+        (summary_without_a_set, r"baseline-s1/eval_grpo/summary.json: is not of its outcomes"),
+        (summary_without_a_figure, r"baseline-s1 has no figure word_problems.errors; evaluate it again"),
+        (set_gone_everywhere, r"baseline-s0/eval_grpo: has no outcomes of 'word_problems'"),
+        (metrics_cut, r"baseline-s1/grpo/metrics.jsonl:20: is not what a step has logged"),
+        (with_itself, r"study.yaml: compare: contrasts 'baseline' with itself"),
+        (margin_of_two, r"study.yaml: compare.margin: 2.0 is not a share"),
         (
             unknown_metric,
             r"study.yaml: compare.metric: no 'probes.roots'; there are word_problems, hellaswag",
@@ -345,6 +483,22 @@ def test_what_does_not_belong_together_is_refused_in_one_line(study, spoil, said
         compare.main([str(study)])
     assert "\n" not in str(refused.value)
     assert [path.read_text() for path in results(study).glob("*report*/*")] == ["an earlier report"]
+
+
+@pytest.mark.parametrize("place", ["report", "report/figures", "report/report.html/mine"])
+def test_what_is_in_the_way_of_a_report_is_named_and_kept(tmp_path, place):
+    kept = tmp_path / place
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_text("kept")
+    with pytest.raises(UserError, match=f"{place.removesuffix('/mine')}: is in the way"):
+        compare.report.write({}, {}, tmp_path / "report")
+    assert kept.read_text() == "kept" and not list(tmp_path.glob(".report*"))
+
+
+def test_a_report_that_cannot_be_written_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="file/report: the report cannot be written: Not a directory"):
+        compare.report.write({}, {}, tmp_path / "file/report")
 
 
 def test_parents_in_another_experiment_have_to_agree_too(study):

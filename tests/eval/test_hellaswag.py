@@ -25,7 +25,8 @@ def test_rows_as_the_harness_reads_them():
 
 @pytest.mark.parametrize(
     "change",
-    [{"label": ""}, {"label": 4}, {"endings": ["a"]}, {"endings": None}, {"endings": ["a", "b", "c", "[d]"]}],
+    [{"label": ""}, {"label": 4}, {"endings": ["a"]}, {"endings": None}, {"endings": ["a", "b", "c", "[d]"]}]
+    + [{"endings": "abcd"}, {"endings": ["a", "b", "c", None]}, {"ctx": None}, {"activity_label": 5}],
 )
 def test_malformed_rows(change):
     assert hellaswag.parse(ROW | change) is None

@@ -492,12 +492,12 @@ def test_the_command_answers_row_by_row(tmp_path, capsys):
         {"status": "ok", "value": 0.5}, {"status": "no_function", "value": None}]
 
 
-@pytest.mark.parametrize("line", ["{}", '{"code": 3}', "[]", "no"])
+@pytest.mark.parametrize("line", ["{}", '{"code": 3}', "[]", "no", "\udce9", '{"code": ' + "[" * 100_000])
 def test_the_command_names_a_row_without_code(tmp_path, line):
     from experiment import UserError
 
     rows = tmp_path / "rows.jsonl"
-    rows.write_text(line + "\n")
+    rows.write_bytes(line.encode("utf-8", "surrogateescape") + b"\n")
     with pytest.raises(UserError, match="rows.jsonl:1"):
         interpreter.main([str(rows)])
     with pytest.raises(UserError, match="none.jsonl"):

@@ -86,6 +86,11 @@ def test_lasting_differences_by_problem_are_why_t_does_not_decide():
     assert found["supports"] + found["refutes"] < 0.06
 
 
+def test_a_margin_is_asked_for_to_simulate_alone(capsys):
+    power.main(["--accuracy", "0.99"])  # no room for the margin that --margin has by itself
+    assert "smallest effect" in capsys.readouterr().out
+
+
 def test_command(capsys):
     power.main("--accuracy 0.4 --problems 1319 --seeds 6 --effect 0.03".split())
     printed = capsys.readouterr().out
@@ -100,7 +105,7 @@ def test_command(capsys):
 @pytest.mark.parametrize(
     "words",
     ["--accuracy 1", "--accuracy nan", "--problems 1", "--seeds 1", "--correlation 1"]
-    + ["--spread -0.1", "--effect 0.7", "--simulate 0", "--margin 0"],
+    + ["--spread -0.1", "--effect 0.7", "--simulate 0", "--margin 0 --simulate 1", "--problems 1" + 20 * "0"],
 )
 def test_impossible_words_are_refused(words):
     with pytest.raises(UserError, match=f"^{words.split()[0]} "):

@@ -106,8 +106,9 @@ def test_every_figure_is_there_as_pdf_and_csv(directory):
         assert header == figure["columns"]
         assert rows == [["" if cell is None else str(cell) for cell in row] for row in figure["rows"]]
         assert (directory / f"figures/{key}.pdf").read_bytes().startswith(b"%PDF")
+        assert figure["title"] in (directory / f"figures/{key}.svg").read_text()
     names = {path.name for path in (directory / "figures").iterdir()}
-    assert names == {f"{key}.{kind}" for key in figures for kind in ("pdf", "csv")} | {"table.tex"}
+    assert names == {f"{key}.{kind}" for key in figures for kind in ("pdf", "svg", "csv")} | {"table.tex"}
 
 
 def test_figures_agree_with_the_scores(directory):

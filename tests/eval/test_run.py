@@ -167,6 +167,20 @@ def test_skipped_rows_are_counted(answered, capsys):
     )
 
 
+def test_half_a_character_is_malformed_and_another_seen_is_ignored(answered):
+    table = [{"question": "\ud800?", "answer": "#### 1"}, {"question": "A?", "answer": "#### 1", "seen": 3}]
+    rows, summary = answered(lambda *_: " 1", table)
+    assert summary["sets"]["gsm8k"]["skipped"] == {"malformed": 1} and rows[0]["seen"] is None
+
+
+def test_a_set_without_a_problem_that_fits_is_refused_before_any_is_asked(answered, capsys):
+    def reply(*_):
+        raise AssertionError("asked")
+
+    with pytest.raises(UserError, match="eval.sets.gsm8k: none of its problems .* all 1 are longer"):
+        answered(reply, [{"question": "How many? " * 200, "answer": "#### 1"}])
+
+
 def test_a_prompt_longer_than_the_context_is_skipped_and_counted(model_dir, tmp_path, monkeypatch):
     monkeypatch.setenv("DATA_DIR", str(tmp_path))
     table = [{"question": "How many? " * 200, "answer": "1"}, {"question": "How many?", "answer": "1"}]
@@ -246,6 +260,26 @@ def test_wrong_vocabulary(damaged, tmp_path):
     content |= {"base": 2048, "fingerprint": other.fingerprint()}
     (damaged / "condition.json").write_text(json.dumps(content))
     refused(damaged, tmp_path, "1117 ids and its condition.json speaks of 2141")
+
+
+@pytest.mark.parametrize("file, key, value", [("config.json", "n_layer", "two"), ("config.json", "n_embd", 32.0),
+                                              ("condition.json", "base", "x"), ("condition.json", "mode", "x")])  # fmt: skip
+def test_a_key_of_another_kind(damaged, tmp_path, file, key, value):
+    content = json.loads((damaged / file).read_text()) | {key: value}
+    (damaged / file).write_text(json.dumps(content))
+    refused(damaged, tmp_path, "damaged: config.json or condition.json holds what is not understood")
+
+
+def test_the_directory_of_a_wrong_size_is_named(damaged, tmp_path):
+    content = json.loads((damaged / "config.json").read_text()) | {"n_layer": 0}
+    (damaged / "config.json").write_text(json.dumps(content))
+    refused(damaged, tmp_path, "damaged: n_layer is 0")
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_the_model_is_read(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="file/new/out: .*file is not a folder to write into"):
+        run.main(["--model", str(tmp_path / "nowhere"), "--out", str(tmp_path / "file/new/out")])
 
 
 def test_nan_logits(damaged, tmp_path):
