@@ -223,13 +223,13 @@ def _readable(file: Path, read):
 
 def _json_rows(file: Path) -> Iterator[tuple[int, dict]]:
     """(line, row) of JSON Lines; of a JSON array, which some data sets publish, (1, row)."""
-    with _readable(file, lambda: open(file, encoding="utf-8")) as lines:
+    with _readable(file, lambda: open(file, "rb")) as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
             try:
-                value = json.loads(line + lines.read() if number == 1 and line.lstrip()[0] == "[" else line)
-            except ValueError as error:
+                value = json.loads(line + lines.read() if number == 1 and line.lstrip()[:1] == b"[" else line)
+            except (ValueError, RecursionError) as error:
                 raise UserError(f"{file}, line {number}: not JSON ({error}); fetch the file again") from None
             for row in value if isinstance(value, list) else [value]:
                 if not isinstance(row, dict):

@@ -3,8 +3,8 @@
 Nothing can be left out: an arm that is missing, stopped or failed is listed as such, and so is what the file
 no longer plans or --overwrite has set aside. Nothing can be mixed: runs are refused, in one line, where they
 differ from the file or disagree with each other in data, tokenizer or budget, where they are another seed's
-or condition's, or where they did not answer the same problems. Training data is not hashed again, and shards may be gone: what a run was made of stands in
-its identity.
+or condition's, or where they did not answer the same problems. Training data is not hashed again, and shards
+may be gone: what a run was made of stands in its identity.
 """
 
 import json

@@ -140,7 +140,7 @@ def markdown(content: dict) -> str:
         ]
         parts.append(other_tests(content["primary"]))
     else:
-        parts.append("Side by side, described without a verdict: no run of one is paired with one of the other.")
+        parts.append("Side by side, described without a verdict: the experiments' runs are not paired.")
     parts.append("\n".join(f"- **Note:** {line}" for line in content["warnings"]))
     if content["primary"]:
         parts.append(tables.markdown(tables.contrast_rows(content)))

@@ -6,7 +6,7 @@
 The reference is a loop in the manner of nanoGPT: the same architecture, threads, precision and fused AdamW,
 not compiled, fused attention, whole logits and plain cross-entropy, at whichever micro-batch is best for it.
 Each runs in a process of its own on random tokens. On CPUs they take turns, so that a busy machine slows
-both; rates are medians.
+both; rates are medians. Where the file looks at HellaSwag while it trains, what that costs is measured too.
 """
 
 import argparse
@@ -20,14 +20,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from experiment import Pretrain, UserError, add_experiment_arguments, cli, load
+from eval import hellaswag
+from experiment import ROWS, Pretrain, UserError, add_experiment_arguments, cli, load
 from model import GPT, GPTConfig
 from pretrain.trainer import Place, Trainer, peak_flops, placed, refuse_cpu
 from stage import clock
 from tokenizer.conditions import Condition
+from tokenizer.encode import Encoder
 
 TURNS = 5  # on CPUs, where rates vary
 SECONDS = 5.0  # of a turn, about
+LOOKED_AT = 400  # rows of HellaSwag
 MICRO_BATCHES = (64, 32, 16, 8, 4, 2, 1)  # the reference tries the four largest that divide the batch
 
 
@@ -155,8 +158,8 @@ def main(argv: list[str] | None = None) -> None:
     spec = next((spec for spec in experiment.stages.values() if spec.run == "pretrain"), None)
     if spec is None:
         raise UserError(f"{args.experiment}: has no pretrain stage to measure; name a file that has")
-    ids = Condition.of(experiment, next(iter(experiment.conditions))).size
-    config = GPTConfig(ids, spec.n_layer, spec.n_head, spec.n_embd, spec.block_size)
+    condition = Condition.of(experiment, next(iter(experiment.conditions)))
+    config = GPTConfig(condition.size, spec.n_layer, spec.n_head, spec.n_embd, spec.block_size)
     with torch.device("meta"):
         model = GPT(config)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -182,6 +185,22 @@ def main(argv: list[str] | None = None) -> None:
             for contender in contenders:
                 contender.turn()
     report(("ours", "reference"), contenders, spec, model.flops_per_token(), peak_flops(device))
+    if spec.hellaswag_every:
+        rate = statistics.median(contenders[0].rates)
+        tokens_of_look = rate * look(config, spec, Encoder(condition))
+        share = tokens_of_look / (spec.hellaswag_every * tokens)
+        print(f"a look at all of HellaSwag costs what {tokens_of_look:,.0f} tokens do: {share:.2%} of the training")
+
+
+def look(config: GPTConfig, spec: Pretrain, encoder: Encoder) -> float:
+    """Seconds for all rows of HellaSwag, judged by some of them."""
+    with placed() as place:
+        trainer = Trainer(config, spec, 0, place)
+        table = hellaswag.load(spec.hellaswag, "validation", limit=LOOKED_AT)[0]
+        trainer.look_at_hellaswag(encoder, table[:16])
+        start = time.perf_counter()
+        trainer.look_at_hellaswag(encoder, table)
+        return (time.perf_counter() - start) * ROWS["hellaswag"] / len(table)
 
 
 def report(
@@ -191,11 +210,12 @@ def report(
     print(f"{'':<12}" + "".join(f"{head:>{width}}" for head, width in heads) + "   the whole run")
     for name, contender in zip(names, contenders):
         rate = statistics.median(contender.rates)
+        run = clock(spec.steps * contender.tokens / rate) if spec.steps else "–"
         mfu = f"{rate * flops / peak:.1%}" if peak else "–"
         memory = f"{contender.memory / 1e9:.1f}" if contender.memory else "–"
         print(
             f"{name:<12}{contender.micro_batch:>12}{rate:>12,.0f}{1e3 * contender.tokens / rate:>10.1f}"
-            f"{rate * flops / 1e12:>10.3f}{mfu:>7}{memory:>7}   {clock(spec.steps * contender.tokens / rate)}"
+            f"{rate * flops / 1e12:>10.3f}{mfu:>7}{memory:>7}   {run}"
         )
     ratios = sorted(ours / theirs for ours, theirs in zip(*(contender.rates for contender in contenders)))
     print(f"ratio {statistics.median(ratios):.2f} (turns: {ratios[0]:.2f} to {ratios[-1]:.2f})")

@@ -290,6 +290,13 @@ def test_worked_answers_of_sample_are_rows_and_conversations():
         next(data.rows("sample", "text", "validation", name="worked"))
 
 
+def test_a_file_that_is_no_text_is_refused_by_line(folder):
+    for content in (b'{"question": "caf\xe9"}\n', b"\x89PNG\r\n", b"[" * 100_000):
+        (folder / "rows.jsonl").write_bytes(content)
+        with pytest.raises(UserError, match="rows.jsonl, line 1: not JSON"):
+            read("rows.jsonl")
+
+
 def test_gsm8k_and_tinygsm_are_different_problems_of_sample():
     kinds = [read("sample", kind, limit=2000) for kind in ("gsm8k", "tinygsm")]
     one, other = ({row["question"] for row in rows} for rows in kinds)

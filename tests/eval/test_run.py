@@ -173,7 +173,7 @@ def test_half_a_character_is_malformed_and_another_seen_is_ignored(answered):
     assert summary["sets"]["gsm8k"]["skipped"] == {"malformed": 1} and rows[0]["seen"] is None
 
 
-def test_a_set_without_a_problem_that_fits_is_refused_before_any_is_asked(answered, capsys):
+def test_a_set_without_a_problem_that_fits_is_refused_before_any_is_asked(answered):
     def reply(*_):
         raise AssertionError("asked")
 
@@ -262,8 +262,15 @@ def test_wrong_vocabulary(damaged, tmp_path):
     refused(damaged, tmp_path, "1117 ids and its condition.json speaks of 2141")
 
 
-@pytest.mark.parametrize("file, key, value", [("config.json", "n_layer", "two"), ("config.json", "n_embd", 32.0),
-                                              ("condition.json", "base", "x"), ("condition.json", "mode", "x")])  # fmt: skip
+@pytest.mark.parametrize(
+    "file, key, value",
+    [
+        ("config.json", "n_layer", "two"),
+        ("config.json", "n_embd", 32.0),
+        ("condition.json", "base", "x"),
+        ("condition.json", "mode", "x"),
+    ],
+)
 def test_a_key_of_another_kind(damaged, tmp_path, file, key, value):
     content = json.loads((damaged / file).read_text()) | {key: value}
     (damaged / file).write_text(json.dumps(content))
