@@ -277,9 +277,10 @@ def main(argv: list[str] | None = None) -> None:
         _print(content)
     if len(contents) > 1:
         content, said = report.beside(contents, replies)
-        print(f"report: {report.write(content, said, runs_dir() / '+'.join(names) / 'report')}")
+        directory = runs_dir() / "+".join(names) / "report"
+        print(f"report: {report.write(content, said, report.outcomes(studies), directory)}")
         return
-    page = report.write(contents[0], replies[0], runs_dir() / names[0] / "report")
+    page = report.write(contents[0], replies[0], report.outcomes(studies), runs_dir() / names[0] / "report")
     if others := report.other_tests(contents[0]["primary"]):
         print(others)
     print(f"{contents[0]['sentence']}\nreport: {page}")

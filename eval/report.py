@@ -5,7 +5,8 @@
     report.html     one file that needs no network: eval/page/ with report.json and real answers put into it
     report.json     every figure that is shown
     report.md       a summary to paste
-    figures/        each figure as PDF and CSV, and the main table as LaTeX
+    outcomes.parquet    whether every model got every problem right, to analyse in another way
+    figures/        each figure as PDF, SVG and CSV, and the main table as LaTeX
 
 Everything is made aside and then put in its place, so that an error leaves an earlier report as it was.
 """
@@ -19,6 +20,9 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as parquet
+
 import stage
 from eval import plots, tables
 from eval.collect import Study
@@ -28,6 +32,7 @@ from tokenizer import encode
 PAGE = ROOT / "eval/page"
 EMBEDDED = 4_000_000  # characters of answers in a page, about
 PROBLEMS = 2_000  # of one set in a page
+OUTCOME = ["experiment", "condition", "seed", "stage", "set", "id", "correct"]  # columns of outcomes.parquet
 
 
 # --- in words -----------------------------------------------------------------------------------------------
@@ -286,7 +291,18 @@ def _join(figures: dict, figure: dict, own: str) -> None:
 # --- files --------------------------------------------------------------------------------------------------
 
 
-def write(content: dict, answers: dict, directory: Path) -> Path:
+def outcomes(studies: list[Study]) -> pa.Table:
+    """A row for every problem that a model was asked: experiment, condition, seed, stage, set, id, correct."""
+    parts = []
+    for study, arm in ((study, arm) for study in studies for arm in study.arms):
+        for name, set_name, items in ((n, s, i) for n, sets in arm.items.items() for s, i in sets.items()):
+            own = (study.experiment.name, arm.condition, arm.seed, name, set_name)
+            columns = [pa.repeat(value, len(items.ids)) for value in own]
+            parts.append(pa.table([*columns, pa.array(items.ids.tolist()), items.correct], OUTCOME))
+    return pa.concat_tables(parts) if parts else pa.table({name: [] for name in OUTCOME})
+
+
+def write(content: dict, answers: dict, outcomes: pa.Table, directory: Path) -> Path:
     """Write the report; the path of its page."""
     aside = directory.with_name(f".{directory.name}.{os.getpid()}")
     try:
@@ -295,6 +311,7 @@ def write(content: dict, answers: dict, directory: Path) -> Path:
         stage.write_json(aside / "report.json", content)
         (aside / "report.md").write_text(markdown(content), encoding="utf-8")
         (aside / "report.html").write_text(page(content, answers), encoding="utf-8")
+        parquet.write_table(outcomes, aside / "outcomes.parquet", compression="zstd")
         main = tables.latex(
             tables.rows(content), f"{content['title']}: accuracy after every stage, 95% intervals"
         )
@@ -316,7 +333,7 @@ def write(content: dict, answers: dict, directory: Path) -> Path:
 
 def _check_place(directory: Path) -> None:
     """Raises UserError where something else stands in the place of the report or of one of its parts."""
-    folders, files = (directory, directory / "figures"), ("report.html", "report.json", "report.md")
+    folders, files = (directory, directory / "figures"), ("report.html", "report.json", "report.md", "outcomes.parquet")
     odd = [path for path in folders if path.exists() and not path.is_dir()]
     odd += [directory / name for name in files if (directory / name).is_dir()]
     if odd:

@@ -1,6 +1,7 @@
 """How fast this machine pretrains: `pretrain.train`'s own step, beside that of a plain loop.
 
     python -m pretrain.bench experiments/quickstart.yaml
+    python -m pretrain.bench experiments/quickstart.yaml --gains         # what each change gained on a CPU
     python -m pretrain.bench experiments/gpt2_124m.yaml --set stages.pretrain.micro_batch=32 --name try
 
 The reference is a loop in the manner of nanoGPT: the same architecture, threads, precision and fused AdamW,
@@ -11,6 +12,7 @@ both; rates are medians. Where the file looks at HellaSwag while it trains, what
 
 import argparse
 import contextlib
+import ctypes
 import multiprocessing
 import statistics
 import time
@@ -20,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+import model
 from eval import hellaswag
 from experiment import ROWS, Pretrain, UserError, add_experiment_arguments, cli, load
 from model import GPT, GPTConfig
@@ -72,12 +75,32 @@ def _plain_place():
     yield Place(device, 0, 1)
 
 
-def contend(config: GPTConfig, spec: Pretrain, reference: int | None, pipe: Connection) -> None:
+def _whole_attention() -> None:
+    model._causal_halves = lambda q, k, v: _fused_attention(0, q, k, v)
+
+
+def _give_memory_back() -> None:
+    mallopt = ctypes.CDLL(None).mallopt
+    mallopt(-3, 128 << 10), mallopt(-1, 128 << 10)  # glibc's own thresholds
+
+
+LEFT_OUT = {  # changes that make CPU training fast, and how to undo each
+    "attention in halves": _whole_attention,
+    "products by oneDNN": lambda: torch.set_float32_matmul_precision("highest"),
+    "freed memory kept": _give_memory_back,
+}
+
+
+def contend(
+    config: GPTConfig, spec: Pretrain, reference: int | None, left_out: str | None, pipe: Connection
+) -> None:
     """A process: for every number of steps received, send (seconds, bytes of GPU memory), or None if full.
 
-    `reference` is the plain loop's micro-batch; None is our own step.
+    `reference` is the plain loop's micro-batch; None is our own step, perhaps with one change left out.
     """
     with _plain_place() if reference else placed() as place, contextlib.suppress(EOFError):
+        if left_out:
+            LEFT_OUT[left_out]()
         windows = torch.randint(
             config.vocab_size, (spec.batch_size, spec.block_size + 1), device=place.device
         )
@@ -102,10 +125,12 @@ def contend(config: GPTConfig, spec: Pretrain, reference: int | None, pipe: Conn
 class Contender:
     """`contend` at the other end of a pipe, warmed up."""
 
-    def __init__(self, config: GPTConfig, spec: Pretrain, reference: int | None = None):
+    def __init__(
+        self, config: GPTConfig, spec: Pretrain, reference: int | None = None, left_out: str | None = None
+    ):
         context = multiprocessing.get_context("spawn")
         self.pipe, other = context.Pipe()
-        self.process = context.Process(target=contend, args=(config, spec, reference, other), daemon=True)
+        self.process = context.Process(target=contend, args=(config, spec, reference, left_out, other), daemon=True)
         self.process.start()
         other.close()
         self.micro_batch = reference or spec.micro_batch
@@ -153,6 +178,7 @@ def main(argv: list[str] | None = None) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_experiment_arguments(parser)
+    parser.add_argument("--gains", action="store_true", help="also leave out, one at a time, what makes CPUs fast")
     args = parser.parse_args(argv)
     experiment = load(args.experiment, args.set, args.name)
     spec = next((spec for spec in experiment.stages.values() if spec.run == "pretrain"), None)
@@ -161,18 +187,19 @@ def main(argv: list[str] | None = None) -> None:
     condition = Condition.of(experiment, next(iter(experiment.conditions)))
     config = GPTConfig(condition.size, spec.n_layer, spec.n_head, spec.n_embd, spec.block_size)
     with torch.device("meta"):
-        model = GPT(config)
+        network = GPT(config)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     refuse_cpu(config, device)
 
     name = (
         torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     )
-    millions = sum(p.numel() for p in model.parameters()) / 1e6
+    millions = sum(p.numel() for p in network.parameters()) / 1e6
     tokens, how = spec.batch_size * spec.block_size, "compiled" if spec.compile else "eager"
     size = f"{millions:.1f}M parameters, T {spec.block_size}, {tokens:,} tokens a step"
     print(f"{size}, {spec.precision}, {how}; {name}", flush=True)
     rival = best_reference(config, spec)
+    names = ["ours", "reference", *(f"ours without {change}" for change in LEFT_OUT if args.gains)]
     if device.type == "cuda":  # one after the other: each may need all the memory
         contenders = []
         for reference in (None, rival):
@@ -181,10 +208,11 @@ def main(argv: list[str] | None = None) -> None:
             contenders[-1].end()
     else:
         contenders = [Contender(config, spec), Contender(config, spec, rival)]
+        contenders += [Contender(config, spec, left_out=change) for change in LEFT_OUT if args.gains]
         for _ in range(TURNS):
             for contender in contenders:
                 contender.turn()
-    report(("ours", "reference"), contenders, spec, model.flops_per_token(), peak_flops(device))
+    report(names, contenders, spec, network.flops_per_token(), peak_flops(device))
     if spec.hellaswag_every:
         rate = statistics.median(contenders[0].rates)
         tokens_of_look = rate * look(config, spec, Encoder(condition))
@@ -204,21 +232,24 @@ def look(config: GPTConfig, spec: Pretrain, encoder: Encoder) -> float:
 
 
 def report(
-    names: tuple[str, ...], contenders: list[Contender], spec: Pretrain, flops: float, peak: float | None
+    names: list[str], contenders: list[Contender], spec: Pretrain, flops: float, peak: float | None
 ) -> None:
     heads = (("micro-batch", 12), ("tokens/s", 12), ("ms/step", 10), ("TFLOP/s", 10), ("MFU", 7), ("GB", 7))
-    print(f"{'':<12}" + "".join(f"{head:>{width}}" for head, width in heads) + "   the whole run")
+    wide = max(map(len, names)) + 2
+    print(" " * wide + "".join(f"{head:>{width}}" for head, width in heads) + "   the whole run")
     for name, contender in zip(names, contenders):
         rate = statistics.median(contender.rates)
         run = clock(spec.steps * contender.tokens / rate) if spec.steps else "–"
         mfu = f"{rate * flops / peak:.1%}" if peak else "–"
         memory = f"{contender.memory / 1e9:.1f}" if contender.memory else "–"
         print(
-            f"{name:<12}{contender.micro_batch:>12}{rate:>12,.0f}{1e3 * contender.tokens / rate:>10.1f}"
+            f"{name:<{wide}}{contender.micro_batch:>12}{rate:>12,.0f}{1e3 * contender.tokens / rate:>10.1f}"
             f"{rate * flops / 1e12:>10.3f}{mfu:>7}{memory:>7}   {run}"
         )
-    ratios = sorted(ours / theirs for ours, theirs in zip(*(contender.rates for contender in contenders)))
-    print(f"ratio {statistics.median(ratios):.2f} (turns: {ratios[0]:.2f} to {ratios[-1]:.2f})")
+    for name, contender in list(zip(names, contenders))[1:]:
+        ratios = sorted(ours / theirs for ours, theirs in zip(contenders[0].rates, contender.rates))
+        said = f"{statistics.median(ratios):.2f} (turns: {ratios[0]:.2f} to {ratios[-1]:.2f})"
+        print(f"ours is {said} times as fast as {'the ' if name == 'reference' else ''}{name}")
 
 
 if __name__ == "__main__":

@@ -491,14 +491,14 @@ def test_what_is_in_the_way_of_a_report_is_named_and_kept(tmp_path, place):
     kept.parent.mkdir(parents=True, exist_ok=True)
     kept.write_text("kept")
     with pytest.raises(UserError, match=f"{place.removesuffix('/mine')}: is in the way"):
-        compare.report.write({}, {}, tmp_path / "report")
+        compare.report.write({}, {}, None, tmp_path / "report")
     assert kept.read_text() == "kept" and not list(tmp_path.glob(".report*"))
 
 
 def test_a_report_that_cannot_be_written_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="file/report: the report cannot be written: Not a directory"):
-        compare.report.write({}, {}, tmp_path / "file/report")
+        compare.report.write({}, {}, None, tmp_path / "file/report")
 
 
 def test_parents_in_another_experiment_have_to_agree_too(study):

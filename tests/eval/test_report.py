@@ -111,6 +111,20 @@ def test_every_figure_is_there_as_pdf_and_csv(directory):
     assert names == {f"{key}.{kind}" for key in figures for kind in ("pdf", "svg", "csv")} | {"table.tex"}
 
 
+def test_every_outcome_is_written_once(directory):
+    content = json.loads((directory / "report.json").read_text())
+    rows = parquet.read_table(directory / "outcomes.parquet").to_pylist()
+    keys = {(row["condition"], row["seed"], row["stage"], row["set"], row["id"]) for row in rows}
+    assert len(keys) == len(rows) and {row["experiment"] for row in rows} == {content["experiment"]}
+    for name, cells in content["scores"].items():
+        for condition, cell in cells.items():
+            for set_name, score in cell["sets"].items():
+                asked = (condition, name, set_name)
+                of = [row for row in rows if (row["condition"], row["stage"], row["set"]) == asked]
+                assert sum(row["correct"] for row in of) / len(of) == pytest.approx(score["accuracy"])
+                assert len(of) == score["n"] * len(cell["seeds"])
+
+
 def test_figures_agree_with_the_scores(directory):
     content = json.loads((directory / "report.json").read_text())
     for set_name, name, condition, seed, value, low, high, floor, n in content["figures"]["accuracy"]["rows"]:
