@@ -102,6 +102,14 @@ def section(spec: Spec) -> dict:
     return json.loads(json.dumps(asdict(spec)))
 
 
+def asked(spec: Spec) -> dict:
+    """A section for an identity: without the keys that have their default, so that a new key with a default
+    invalidates nothing that is there. A default that has been published must therefore never change."""
+    fields = type(spec).__pydantic_fields__
+    default = {name: field.get_default(call_default_factory=True) for name, field in fields.items()}
+    return {name: value for name, value in section(spec).items() if getattr(spec, name) != default[name]}
+
+
 def stage_dir(experiment: Experiment, condition: str, seed: int, name: str) -> Path:
     """Where a stage lands. Prepared data is shared by seeds and experiments, so its identity names it."""
     if "/" in name:
@@ -119,7 +127,7 @@ def expected_identity(experiment: Experiment, condition: str, seed: int, name: s
     spec = experiment.stage(name)
     if spec is None:
         raise UserError(f"{experiment.path}: eval: is missing, so there is nothing to evaluate; write it out")
-    content = section(spec)
+    content = asked(spec)
     identity = {
         "kind": experiment.kind(name),
         "section": content,
@@ -197,7 +205,7 @@ class Run:
         done = {"experiment": self.experiment.name, "condition": self.condition, "seed": self.seed, "stage": self.name}
         lines = [f"- {key}: {value}" for key, value in done.items()]
         lines += [f"- vocabulary: {self.experiment.vocabulary}", f"- commit: {provenance(self.started)['commit']}"]
-        section_text = json.dumps(self.identity["section"], indent=1)
+        section_text = json.dumps(section(self.spec), indent=1)
         head = f"---\nlibrary_name: transformers\nlicense: mit\n---\n\n# {' '.join(map(str, done.values()))}\n\n"
         return head + "\n".join(lines) + f"\n\nMade by this section of its experiment file:\n\n```json\n{section_text}\n```\n"
 

@@ -225,7 +225,7 @@ def _above(name: str, condition: str, seed: int) -> dict[str, Result]:
 def _as_the_file_says(experiment: Experiment, arm: Arm, name: str, fingerprint: str) -> None:
     """Raises UserError where a result was made otherwise than the file has it now."""
     found, parent = arm.results[name], experiment.parent(name)
-    expected = {"section": stage.section(experiment.stage(name)), "tokenizer": fingerprint}
+    expected = {"section": stage.asked(experiment.stage(name)), "tokenizer": fingerprint}
     expected["condition"] = arm.condition
     if experiment.kind(name) != "prepare":  # which all seeds share
         expected["seed"] = arm.seed  # a copied directory would count one run twice

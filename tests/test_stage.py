@@ -41,6 +41,16 @@ def test_done_means_stage_json_with_identity_and_record(runs):
     assert "seed" not in identity and directory("prepare").parent == runs / "data"
 
 
+def test_a_key_with_its_default_is_no_part_of_an_identity(runs):
+    spec = load(QUICKSTART).stages["pretrain"]
+    asked, whole = stage.asked(spec), stage.section(spec)
+    assert asked.items() < whole.items() and {"n_layer", "steps", "lr"} <= asked.keys()
+    assert not {"examples", "fact_rows", "betas", "report_to"} & asked.keys()
+    changed = load(QUICKSTART, ["stages.pretrain.fact_rows=mean"], "changed").stages["pretrain"]
+    assert stage.asked(changed) == asked | {"fact_rows": "mean"}
+    assert stage.asked(load(QUICKSTART).stages["grpo"]).keys() >= {"rewards", "beta", "loss"}
+
+
 def test_a_finished_stage_is_skipped_and_a_changed_one_refused_by_key(runs):
     assert finish("tokenizer") is True
     before = (directory("tokenizer") / "stage.json").read_bytes()
