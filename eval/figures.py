@@ -72,8 +72,8 @@ def accuracy(study: Study, content: dict) -> Figure:
                         ]
     return Figure(
         "accuracy", "Accuracy", "dots", "Accuracy after every stage",
-        "Bars are Wilson's 95% intervals for the number of problems; they leave out the spread between"
-        " seeds, whose runs are the small marks. The dashed line is the floor: what the best constant answer"
+        "Bars are 95% intervals for other problems (Wilson's) and, where there are several seeds, for other seeds"
+        " too; single runs are the small marks. The dashed line is the floor: what the best constant answer"
         " scores without reading.",
         ["set", "stage", "condition", "seed", "accuracy", "low", "high", "floor", "problems"], rows,
         dict(facet="set", group="stage", series="condition", value="accuracy", low="low", high="high",

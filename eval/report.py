@@ -158,8 +158,8 @@ def markdown(content: dict) -> str:
             said,
         ]
     parts.append(
-        "Intervals of accuracies are Wilson's for the number of problems and leave out the spread between"
-        " seeds. The floor is what the best constant answer scores without reading. `report.html` has the"
+        "Intervals of accuracies are for other problems (Wilson's) and, where there are several seeds, for other"
+        " seeds too. The floor is what the best constant answer scores without reading. `report.html` has the"
         " figures."
     )
     return "\n\n".join(filter(None, parts)) + "\n"

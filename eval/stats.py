@@ -50,11 +50,16 @@ def wilson(right: float, total: int, level: float = 0.95) -> Interval:
 
 
 def accuracy(outcomes: np.ndarray) -> tuple[float, Interval]:
-    """Mean accuracy of an arm, (seeds, problems) bool, with Wilson's 95% interval for the number of problems
-    (further seeds answer the same ones). It leaves out the spread between seeds."""
+    """Mean accuracy of an arm, (seeds, problems) bool, and its 95% interval: Wilson's for the number of
+    problems; of several seeds, joined in squares with that of t over the seeds, as for differences above."""
     seeds, problems = outcomes.shape
     mean = float(outcomes.mean())
-    return mean, wilson(mean * problems, problems)
+    found = wilson(mean * problems, problems)  # further seeds answer the same problems
+    if seeds == 1:
+        return mean, found
+    of_seeds = special.stdtrit(seeds - 1, 0.975) * float(outcomes.mean(axis=1).std(ddof=1)) / math.sqrt(seeds)
+    low, high = mean - math.hypot(mean - found.low, of_seeds), mean + math.hypot(found.high - mean, of_seeds)
+    return mean, Interval(max(0.0, low), min(1.0, high))
 
 
 def constant_floor(golds: Sequence[str]) -> tuple[str, float]:

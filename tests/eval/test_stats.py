@@ -47,9 +47,20 @@ def test_the_published_counts():
 def test_wilson_and_accuracy(rng):
     assert stats.wilson(0, 10) == pytest.approx((0, 0.2775), abs=1e-4)
     outcomes = rng.random((6, 200)) < 0.4
+    assert stats.accuracy(outcomes[:1]) == (outcomes[0].mean(), stats.wilson(outcomes[0].sum(), 200))
     mean, interval = stats.accuracy(outcomes)
-    assert mean == outcomes.mean()
-    assert interval == stats.wilson(outcomes.mean() * 200, 200)
+    alone = stats.wilson(outcomes.mean() * 200, 200)
+    assert mean == outcomes.mean() and interval.low < alone.low < mean < alone.high < interval.high
+    assert stats.accuracy(np.repeat(outcomes[:1], 6, 0))[1] == pytest.approx(stats.accuracy(outcomes[:1])[1])
+
+
+def test_the_interval_of_an_accuracy_covers_other_seeds_and_problems(rng):
+    hit = 0
+    for _ in range(400):
+        chance = 1 / (1 + np.exp(-(rng.normal(0, 0.5, (6, 1)) + rng.normal(0, 1, (1, 150)))))
+        low, high = stats.accuracy(rng.random((6, 150)) < chance)[1]
+        hit += low <= 0.5 <= high
+    assert hit >= 0.93 * 400
 
 
 def test_a_constant_answer_scores_as_published(shared_data):
