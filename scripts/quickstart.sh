@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The main job: both conditions through every stage, side by side, and a verdict. About 7 minutes on two cores.
+# The main job: both conditions through every stage, side by side, and a verdict. About 6 minutes on two cores.
 #   bash scripts/quickstart.sh [EXPERIMENT]
 bash "$(dirname "$0")/setup.sh"
 source "$(dirname "$0")/common.sh"
