@@ -12,7 +12,6 @@ both; rates are medians. Where the file looks at HellaSwag while it trains, what
 
 import argparse
 import contextlib
-import ctypes
 import multiprocessing
 import statistics
 import time
@@ -79,15 +78,18 @@ def _whole_attention() -> None:
     model._causal_halves = lambda q, k, v: _fused_attention(0, q, k, v)
 
 
-def _give_memory_back() -> None:
-    mallopt = ctypes.CDLL(None).mallopt
-    mallopt(-3, 128 << 10), mallopt(-1, 128 << 10)  # glibc's own thresholds
+def _products_as_they_are() -> None:
+    torch.set_float32_matmul_precision = lambda precision: None
 
 
-LEFT_OUT = {  # changes that make CPU training fast, and how to undo each
+def _memory_as_it_is() -> None:
+    model.ctypes.CDLL = lambda name: None  # then tune() takes the C library for another than glibc
+
+
+LEFT_OUT = {  # what makes CPU training fast, and how to do without
     "attention in halves": _whole_attention,
-    "products by oneDNN": lambda: torch.set_float32_matmul_precision("highest"),
-    "freed memory kept": _give_memory_back,
+    "products by oneDNN": _products_as_they_are,
+    "freed memory kept": _memory_as_it_is,
 }
 
 
@@ -98,9 +100,9 @@ def contend(
 
     `reference` is the plain loop's micro-batch; None is our own step, perhaps with one change left out.
     """
+    if left_out:
+        LEFT_OUT[left_out]()
     with _plain_place() if reference else placed() as place, contextlib.suppress(EOFError):
-        if left_out:
-            LEFT_OUT[left_out]()
         windows = torch.randint(
             config.vocab_size, (spec.batch_size, spec.block_size + 1), device=place.device
         )
