@@ -483,15 +483,19 @@ def schoolbook(a: int, b: int) -> list[str]:
 
 
 WORKED_PRODUCTS = 0.6       # share of products among worked answers
+_WORKED_SEEN, _WORKED_HELD_OUT = (
+    tuple(template for template in templates if len(template.steps) < 4)
+    for templates in (SEEN_TEMPLATES, HELD_OUT_TEMPLATES))
 WORKED_FACTORS = ((2, 9), (11, 99), (11, 99), (101, 999), (101, 999), (101, 999))    # of the other factor
 
 
 def worked(split: str, n: int, seed: int) -> Iterator[dict]:
     """`n` problems of "train" or "test", each with its worked answer: {question, answer, template, seen}.
 
-    Six in ten are products: of the table (in "train" alone), of two digits by one, and most of three digits by
-    one; the rest are word problems of one to three steps. One product in five is kept for "test", where no question comes
-    twice; of its word problems a fifth have templates that training does not know. Negative `n`: without end.
+    Six in ten are products: of the table (in "train" alone), of two digits by one, and most of three digits
+    by one; the rest are word problems of one to three steps. One product in five is kept for "test", where no
+    question comes twice; of its word problems a fifth have templates that training does not know. Negative
+    `n`: without end.
     """
     test = _is_held_apart(split, "test")
     rng = random.Random(f"worked {split} {seed}")
@@ -516,8 +520,8 @@ def _worked_product(rng: random.Random, test: bool) -> dict:
 
 
 def _worked_problem(rng: random.Random, test: bool) -> dict:
-    templates = HELD_OUT_TEMPLATES if test and rng.random() < 0.2 else SEEN_TEMPLATES
-    problem = _problem(rng, _pick(rng, [t for t in templates if len(t.steps) < 4]), test)
+    templates = _WORKED_HELD_OUT if test and rng.random() < 0.2 else _WORKED_SEEN
+    problem = _problem(rng, _pick(rng, templates), test)
     return {"question": problem.question, "answer": _solution(problem),
             "template": problem.template.id, "seen": problem.template.seen}
 

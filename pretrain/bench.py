@@ -192,6 +192,8 @@ def main(argv: list[str] | None = None) -> None:
         network = GPT(config)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     refuse_cpu(config, device)
+    if args.gains and device.type == "cuda":
+        raise UserError("--gains: measures what makes CPUs fast, and here is a GPU; leave the option out")
 
     name = (
         torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"

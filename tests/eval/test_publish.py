@@ -149,18 +149,14 @@ def test_without_a_token_nothing_is_made(study, hub, monkeypatch):
     assert hub.calls == []
 
 
-def test_without_a_report_nothing_is_made(study, hub):
+@pytest.mark.parametrize("removed, said", [
+    ("report", r"no report; run: bash scripts/compare.sh {path}"),
+    ("baseline-s0/eval_grpo", r"no finished model to publish; 2 of 2 arms, unfinished: baseline-s0"),
+])  # fmt: skip
+def test_without_a_report_or_a_finished_model_nothing_is_made(study, hub, removed, said):
     path, folder = study
-    shutil.rmtree(folder / "report")
-    with pytest.raises(UserError, match=rf"no report; run: bash scripts/compare.sh {path}"):
-        run(path)
-    assert hub.calls == []
-
-
-def test_without_a_finished_model_the_error_says_what_is_unfinished(study, hub):
-    path, folder = study
-    shutil.rmtree(folder / "baseline-s0/eval_grpo")
-    with pytest.raises(UserError, match=r"no finished model to publish; 2 of 2 arms, unfinished: baseline-s0"):
+    shutil.rmtree(folder / removed)
+    with pytest.raises(UserError, match=said.format(path=path)):
         run(path)
     assert hub.calls == []
 
