@@ -1,6 +1,7 @@
 """What every test may ask for."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,12 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"{folder}: real data is not here; set SHARED_DATA to its folder")
     return folder
+
+
+@pytest.fixture
+def torchrun() -> list[str]:
+    """The command that starts a module, whose name and words follow, in two processes."""
+    return [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m"]
 
 
 @pytest.fixture

@@ -254,21 +254,11 @@ def test_killed_at_a_random_moment_it_resumes_to_the_same_bits(ranks, tmp_path, 
     )
 
 
-def test_under_torchrun_a_dead_rank_ends_all(words, tmp_path):
+def test_under_torchrun_a_dead_rank_ends_all(words, tmp_path, torchrun):
     (tmp_path / "long.yaml").write_text(Path(words[0]).read_text().replace("steps: 40", "steps: 1000000"))
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc_per_node=2",
-        "-m",
-        "pretrain.train",
-    ]
+    command = [*torchrun, "pretrain.train", str(tmp_path / "long.yaml"), *words[1:]]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    run = subprocess.Popen(
-        [*command, str(tmp_path / "long.yaml"), *words[1:]], cwd=ROOT, env=environment, stderr=subprocess.PIPE
-    )
+    run = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE)
     try:
         log = tmp_path / "long" / "mul_tokens-s0" / "pretrain" / "metrics.jsonl"
         while not log.exists() and run.poll() is None:

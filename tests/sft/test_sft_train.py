@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
@@ -244,18 +243,10 @@ def test_micro_batches_make_the_same_step(arms):
 
 
 @CPU
-def test_two_processes_make_the_same_steps_as_one(arms):
+def test_two_processes_make_the_same_steps_as_one(arms, torchrun):
     file, runs = arms
-    launch = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc_per_node=2",
-        "-m",
-        "sft.train",
-    ]
-    done = subprocess.run([*launch, file, "mul_tokens", "0", "two"], cwd=ROOT, capture_output=True, text=True)
+    command = [*torchrun, "sft.train", file, "mul_tokens", "0", "two"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert differ(weights(tune(arms, "tune")), weights(runs / "mul_tokens-s0/two")) < 1e-5
 
