@@ -13,6 +13,7 @@ A seeded generator's `random()` is the only source of chance: the one method tha
 change. Raise VERSION with any change of content; a test holds the hash of the present one.
 """
 
+import itertools
 import random
 import re
 import zlib
@@ -338,11 +339,16 @@ def _exercise(rng: random.Random) -> tuple[int, str, int]:
     return (a * b, "/", b) if chance < 0.95 else (a * b + b, "-", b)
 
 
-def drills(n: int, seed: int) -> Iterator[dict]:
-    """`n` bare expressions: {question, answer}, the answer with its working and `#### value`."""
+def drills(n: int, seed: int, *, all_products: bool = True) -> Iterator[dict]:
+    """`n` bare expressions: {question, answer}, the answer with its working and `#### value`.
+
+    Without `all_products`, those that `worked` keeps for its test are left out.
+    """
     rng = random.Random(f"drills {seed}")
-    for _ in range(n):
-        a, operator, b = _exercise(rng)
+    exercises = (_exercise(rng) for _ in itertools.count())
+    if not all_products:
+        exercises = (each for each in exercises if not (each[1] == "*" and _product_for_test(each[0], each[2])))
+    for a, operator, b in itertools.islice(exercises, n):
         answer = "\n".join(working(a, operator, b))
         yield {"question": f"What is {a} {operator} {b}?",
                "answer": f"{answer}\n#### {OPERATIONS[operator](a, b)}"}
@@ -508,11 +514,17 @@ def worked(split: str, n: int, seed: int) -> Iterator[dict]:
             yield row
 
 
+def _product_for_test(a: int, b: int) -> bool:
+    """Whether a product, in either order, is kept for the test: one in five of those beyond the table."""
+    low, high = sorted((a, b))
+    return high > 9 and zlib.crc32(f"{high} * {low}".encode()) % 5 == 0
+
+
 def _worked_product(rng: random.Random, test: bool) -> dict:
     while True:
         low, high = _pick(rng, WORKED_FACTORS)
         a, b = _between(rng, low, high), _between(rng, 2, 9)
-        if not test if high < 10 else (zlib.crc32(f"{a} * {b}".encode()) % 5 == 0) == test:
+        if not test if high < 10 else _product_for_test(a, b) == test:
             break
     lines = schoolbook(a, b) if a > 9 else working(min(a, b), "*", max(a, b))
     return {"question": f"What is {a} * {b}?", "answer": "\n".join([*lines, f"#### {a * b}"]),

@@ -140,6 +140,8 @@ def expected_identity(experiment: Experiment, condition: str, seed: int, name: s
     for source, config, split in sources(content):
         key = ":".join(filter(None, (source, config, split)))
         identity["data"][key] = f"sample-{sample.VERSION}" if source == "sample" else source_digests(source, config, split)
+    if content.get("drills"):
+        identity["data"]["drills"] = f"sample-{sample.VERSION}"
     if parent := experiment.parent(name):
         identity["parent"] = _parent_hash(experiment, condition, seed, name, parent, identity["tokenizer"])
     return identity

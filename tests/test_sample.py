@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 import sample
 from eval import interpreter
 from experiment import ROOT
+from pretrain.documents import drill_documents
 from sft import trace
 from tokenizer.vocabularies import multiplication
 
@@ -168,7 +169,9 @@ def test_a_long_multiplication_is_true_in_every_line_and_writes_the_product(a, b
 def test_worked_test_items_are_asked_nowhere_in_training():
     train, test = list(sample.worked("train", 20_000, 0)), list(sample.worked("test", 1200, 0))
     asked = {shape(row["question"]) for row in train}
-    assert len(asked) > 5000 and not [row for row in test if shape(row["question"]) in asked]
+    drilled = "".join(itertools.islice(drill_documents(0), 4000))  # the drills of a dose ablation
+    asked |= {shape(question) for question in re.findall(r"What is .*?\?", drilled)}
+    assert len(asked) > 7000 and not [row for row in test if shape(row["question"]) in asked]
     assert len({row["question"] for row in test}) == 1200
     kinds = Counter(row["template"] if "digits" in row["template"] else row["seen"] for row in test)
     assert kinds.keys() == {"2 by 1 digits", "3 by 1 digits", True, False} and min(kinds.values()) > 80
@@ -246,6 +249,19 @@ def test_hellaswag_has_one_right_ending_in_every_place():
             a, b = map(int, re.findall(r"\d+", row["ctx"]))
             values = [int(ending.split()[0]) for ending in row["endings"]]
             assert [value == a * b for value in values] == [i == row["label"] for i in range(4)]
+
+
+def test_drills_leave_out_the_products_of_the_test_and_no_other():
+    def products(rows):
+        asked = (re.fullmatch(r"What is (\d+) \* (\d+)\?", row["question"]) for row in rows)
+        return {tuple(sorted(map(int, found.groups()))) for found in asked if found}
+
+    everything, rest = (products(sample.drills(40_000, 0, all_products=kept)) for kept in (True, False))
+    asked = {pair for pair in products(sample.worked("test", 1200, 0)) if pair[1] < 100}
+    assert len(asked) > 80 and asked <= everything and not asked & rest
+    gone = everything - rest
+    beyond_the_table = {pair for pair in everything if pair[1] > 9}
+    assert gone < beyond_the_table and 0.15 < len(gone) / len(beyond_the_table) < 0.25
 
 
 def test_drills_end_with_their_value():
