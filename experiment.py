@@ -6,10 +6,10 @@
     python -m experiment todo   experiments/quickstart.yaml mul_tokens 0    # what this arm still has to run
 
 A file holds a vocabulary, conditions, seeds, and stages with their hyperparameters. A condition has no place to
-write a hyperparameter of its own, so arms are compute-matched by construction. `extends: other.yaml` inherits
-(mappings merge, `null` removes); `--set stages.pretrain.lr=1e-3 --name NEW` makes the experiment NEW, whose
-resolved file is saved in runs/NEW/. Paths of data are relative to DATA_DIR (default `data`); results land in RUNS
-(default `runs`).
+write a hyperparameter of its own, so arms are matched by construction: in compute by a budget of `steps`, `tokens` or
+`flops`, in what they are shown by `examples`. `extends: other.yaml` inherits (mappings merge, `null` removes);
+`--set stages.pretrain.lr=1e-3 --name NEW` makes the experiment NEW, whose resolved file is saved in runs/NEW/. Paths
+of data are relative to DATA_DIR (default `data`); results land in RUNS (default `runs`).
 """
 
 import argparse
@@ -76,6 +76,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 Precision = Literal["bf16", "fp32"]
 Schedule = Literal["cosine", "linear", "constant"]
+SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}  # transformers' names
 Split = Literal["train", "dev", "test", "validation"]
 
 _strict = dataclass(config=ConfigDict(extra="forbid", strict=True), kw_only=True)
@@ -255,7 +256,7 @@ class Compare:
     metric: str  # a problem set, or probes.KIND
     contrast: tuple[Name, Name]
     secondary: list[tuple[Name, Name]] = Field(default_factory=list)
-    margin: Positive  # of equivalence, as a share: 0.02 is 2 points
+    margin: Annotated[float, Field(gt=0, lt=1)]  # of equivalence, as a share: 0.02 is 2 points
 
 
 @_strict
@@ -347,12 +348,13 @@ class Experiment:
 class _Loader(yaml.SafeLoader):
     """YAML in which 1e-3 is a number, as in Python, and a key written twice is an error."""
 
-    def construct_mapping(self, node, deep=False):
+    def compose_mapping_node(self, anchor):
+        node = super().compose_mapping_node(anchor)
         keys = [key.value for key, _ in node.value]
         for key in keys:
             if keys.count(key) > 1:
                 raise yaml.constructor.ConstructorError(None, None, f"key '{key}' is written twice", node.start_mark)
-        return super().construct_mapping(node, deep)
+        return node
 
 
 _Loader.yaml_implicit_resolvers = {k: list(v) for k, v in yaml.SafeLoader.yaml_implicit_resolvers.items()}
@@ -448,12 +450,19 @@ def load(path: str | os.PathLike, sets: Iterable[str] = (), name: str | None = N
         text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
         if saved.exists() and saved.read_text() != text:
             raise UserError(f"{saved}: holds another experiment of that name; choose another --name")
-        saved.parent.mkdir(parents=True, exist_ok=True)
-        saved.write_text(text)
+        if not saved.exists():
+            saved.parent.mkdir(parents=True, exist_ok=True)
+            aside = saved.with_name(f".{saved.name}.{os.getpid()}")
+            aside.write_text(text)
+            os.replace(aside, saved)  # at once: other ranks may be reading it
+        experiment.path = str(saved)
     return experiment
 
 
 def _build(content: dict, name: str, path: Path) -> Experiment:
+    for key in ("name", "path"):
+        if key in content:
+            raise UserError(f"{path}: {key}: unknown key; remove it: an experiment is named by its file, or by --name")
     content = {"tokenizer": {}, **content, "name": name, "path": str(path)}
     experiment = _parse(Experiment, content, f"{path}: ")
     experiment.stages = {key: _stage(key, value, path) for key, value in experiment.stages.items()}
@@ -498,21 +507,45 @@ def _check(experiment: Experiment) -> None:
         CHECKS.get(spec.run, lambda spec, refuse: None)(spec, lambda key, why: refuse(f"stages.{name}.{key}", why))
         if spec.run == "grpo":
             _check_fact_bonus(experiment, name, refuse)
+        _check_context(experiment, name, refuse)
         earlier.append(name)
     if experiment.compare:
         _check_compare(experiment, experiment.compare, refuse)
 
 
+def _check_context(experiment: Experiment, name: str, refuse: Callable) -> None:
+    """What a stage and its evaluation ask for has to fit the context that the model was pretrained with."""
+    spec, pretrained = experiment.stages[name], experiment.ancestor(name, "pretrain")
+    if pretrained is None or spec.run not in MODEL_KINDS:
+        return
+    context = experiment.stages[pretrained].block_size
+    if spec.run == "sft" and spec.max_length > context:
+        refuse(f"stages.{name}.max_length", f"{spec.max_length} is more than {pretrained}'s block_size of {context}")
+    asked = [(f"stages.{name}.max_new_tokens", getattr(spec, "max_new_tokens", 0))]
+    asked += [("eval.max_new_tokens", experiment.eval.max_new_tokens)] if experiment.eval else []
+    for key, tokens in asked:
+        if tokens >= context:
+            refuse(key, f"{tokens} leave no room for a question in {pretrained}'s block_size of {context}")
+
+
 def _check_compare(experiment: Experiment, compare: Compare, refuse: Callable) -> None:
-    for contrast in (compare.contrast, *compare.secondary):
-        for condition in contrast:
+    from eval import probes  # above this module, like the tokenizer; it alone knows the kinds
+    from tokenizer.conditions import Condition
+
+    for treated, control in (compare.contrast, *compare.secondary):
+        for condition in (treated, control):
             if condition not in experiment.conditions:
                 refuse("compare", f"no condition '{condition}'; there are {', '.join(experiment.conditions)}")
+        if treated == control:
+            refuse("compare", f"contrasts '{treated}' with itself; name two conditions")
     if compare.stage not in experiment.stages or experiment.kind(compare.stage) not in MODEL_KINDS:
         refuse("compare.stage", f"'{compare.stage}' is not a stage with a model")
-    metrics = [k for k in experiment.eval.sets] if experiment.eval else []
-    if compare.metric not in metrics and not compare.metric.startswith("probes."):
-        refuse("compare.metric", f"'{compare.metric}' is not a problem set; there are {', '.join(metrics)}, probes.KIND")
+    metrics = [*experiment.eval.sets] if experiment.eval else []
+    if experiment.eval and experiment.eval.probes:
+        kinds = probes.probes(Condition.of(experiment, compare.contrast[0]))
+        metrics += [f"probes.{kind}" for kind in kinds]
+    if compare.metric not in metrics:
+        refuse("compare.metric", f"no '{compare.metric}'; there are {', '.join(metrics)}")
 
 
 def _check_pretrain(spec: Pretrain, refuse: Callable) -> None:
@@ -540,6 +573,9 @@ def _check_sft(spec: Sft, refuse: Callable) -> None:
         refuse("examples", "a curriculum's budget is the examples of its phases")
     if spec.batch_size % spec.micro_batch:
         refuse("batch_size", f"{spec.batch_size} is not a multiple of micro_batch {spec.micro_batch}")
+    examples = spec.examples or sum(phase.examples for phase in spec.phases or ())
+    if examples and not spec.packing and spec.warmup >= (steps := -(-examples // spec.batch_size)):
+        refuse("warmup", f"{spec.warmup} is not less than the {steps} steps of {examples} examples")
 
 
 def _check_grpo(spec: Grpo, refuse: Callable) -> None:
@@ -548,6 +584,8 @@ def _check_grpo(spec: Grpo, refuse: Callable) -> None:
         refuse("batch_size", f"{spec.batch_size} completions are not whole groups of group_size {spec.group_size}")
     if spec.batch_size % spec.micro_batch:
         refuse("batch_size", f"{spec.batch_size} is not a multiple of micro_batch {spec.micro_batch}")
+    if spec.warmup >= spec.steps:
+        refuse("warmup", f"{spec.warmup} is not less than the {spec.steps} steps")
     if spec.pass_at == 1:
         refuse("pass_at", "one sample is solved always or never; give 0 or at least 2")
     if spec.save_every % (rounds := spec.trainer.get("num_iterations", 1)):

@@ -14,10 +14,9 @@ import statistics
 from dataclasses import asdict
 
 import stage
-from eval import caveats, fact_figures, figures, power, probes, report, stats, tables
+from eval import caveats, fact_figures, figures, power, report, stats, tables
 from eval.collect import Arm, Study, collect, matrix
 from experiment import Experiment, UserError, cli, load, runs_dir
-from tokenizer.conditions import Condition
 
 MEANS = (
     "fact_tokens_per_response",
@@ -124,20 +123,6 @@ def contrasts(study: Study) -> tuple[dict, list[dict]]:
         if p >= 0.05 and each["label"] in ("supports", "refutes"):  # its interval is not adjusted
             each["label"] += ", not after Holm"
     return primary | {"planning": planning(primary)}, secondary
-
-
-def check_question(experiment: Experiment) -> None:
-    """Raises UserError if the file's own compare section cannot be answered."""
-    asked, where = experiment.compare, f"{experiment.path}: compare"
-    kinds = probes.probes(Condition.of(experiment, asked.contrast[0])) if experiment.eval.probes else {}
-    known = [*experiment.eval.sets, *(f"probes.{kind}" for kind in kinds)]
-    if asked.metric not in known:
-        raise UserError(f"{where}.metric: no '{asked.metric}'; there are {', '.join(known)}")
-    if asked.margin >= 1:
-        raise UserError(f"{where}.margin: {asked.margin} is not a share of 1, such as 0.02 for two points")
-    for treated, control in (asked.contrast, *asked.secondary):
-        if treated == control:
-            raise UserError(f"{where}: contrasts '{treated}' with itself; name two conditions")
 
 
 def check_outcomes(study: Study) -> None:
@@ -255,7 +240,6 @@ def _open(path: str) -> Experiment:
     for key in ("eval", "compare"):
         if getattr(experiment, key) is None:
             raise UserError(f"{path}: {key}: is missing, so there is nothing to compare; write it out")
-    check_question(experiment)
     return experiment
 
 

@@ -43,7 +43,17 @@ WRONG = [
     ("conditions.baseline={mode: plain, seeds: 2}", "conditions.baseline.seeds: 2 of 1 seeds"),
     ("compare.contrast=[a,b]", "compare: no condition 'a'"),
     ("compare.stage=pretrain", "compare.stage: 'pretrain' is not a stage with a model"),
-    ("compare.metric=bogus", "compare.metric: 'bogus' is not a problem set"),
+    ("compare.metric=bogus", "compare.metric: no 'bogus'; there are word_problems, hellaswag, probes.table"),
+    ("compare.metric=probes.tabel", "compare.metric: no 'probes.tabel'; there are word_problems"),
+    ("compare.contrast=[baseline, baseline]", "compare: contrasts 'baseline' with itself"),
+    ("compare.margin=2", "compare.margin: input should be less than 1"),
+    ("stages.sft_tulu.max_length=500", "stages.sft_tulu.max_length: 500 is more than pretrain's block_size of 160"),
+    ("stages.sft_curriculum.warmup=9000", "stages.sft_curriculum.warmup: 9000 is not less than the"),
+    ("stages.grpo.warmup=9000", "stages.grpo.warmup: 9000 is not less than the"),
+    ("stages.grpo.max_new_tokens=160", "stages.grpo.max_new_tokens: 160 leave no room for a question"),
+    ("eval.max_new_tokens=160", "eval.max_new_tokens: 160 leave no room for a question"),
+    ("name=other", "name: unknown key"),
+    ("path=other", "path: unknown key"),
     ("nonsense=3", "nonsense: unknown key"),
     ("stages=3", "stages"),
 ]
@@ -68,6 +78,28 @@ def test_numbers_are_read_as_people_write_them(tmp_path):
     stages = load(tmp_path / "a.yaml").stages
     assert stages["prepare"].tokens == 10_000_000_000 and isinstance(stages["prepare"].tokens, int)
     assert stages["pretrain"].lr == 6e-4
+
+
+def test_an_anchor_may_merge_another_and_be_merged(tmp_path):
+    """The loader once took the keys that an anchor had merged for keys written twice."""
+    path = tmp_path / "a.yaml"
+    anchors = "x: &a {run: import, base: b}\ny: {z: &c {<<: *a, base: d}}\nw: {<<: *c}\n"
+    path.write_text(anchors)
+    assert experiment._read(path)["w"] == {"run": "import", "base": "d"}
+
+
+def test_a_changed_experiment_goes_by_its_saved_file(runs, capsys):
+    """What `plan` prints runs the changed experiment, not the one that it was made of."""
+    experiment.main(["plan", str(QUICKSTART), "--set", "stages.pretrain.lr=1e-3", "--name", "hot"])
+    saved = runs / "hot/hot.yaml"
+    assert capsys.readouterr().out.startswith(f"bash scripts/arm.sh {saved} baseline 0  #")
+    assert load(saved).stages["pretrain"].lr == 1e-3 and load(saved).name == "hot"
+
+
+def test_ranks_that_start_at_once_agree_on_the_saved_file(runs):
+    command = f"from experiment import load\nfor _ in range(40): load({str(QUICKSTART)!r}, ['seeds=[3]'], 'many')"
+    ranks = [subprocess.Popen([sys.executable, "-c", command], cwd=ROOT, stderr=subprocess.PIPE) for _ in range(4)]
+    assert [rank.communicate()[1].decode() for rank in ranks] == [""] * 4
 
 
 def test_a_key_written_twice_and_bad_yaml_are_refused(tmp_path):

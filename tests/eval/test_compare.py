@@ -468,7 +468,7 @@ def margin_of_two(study):
         (set_gone_everywhere, r"baseline-s0/eval_grpo: has no outcomes of 'word_problems'"),
         (metrics_cut, r"baseline-s1/grpo/metrics.jsonl:20: is not what a step has logged"),
         (with_itself, r"study.yaml: compare: contrasts 'baseline' with itself"),
-        (margin_of_two, r"study.yaml: compare.margin: 2.0 is not a share"),
+        (margin_of_two, r"study.yaml: compare.margin: input should be less than 1"),
         (
             unknown_metric,
             r"study.yaml: compare.metric: no 'probes.roots'; there are word_problems, hellaswag",
