@@ -25,30 +25,12 @@ import torch
 from torch import Tensor
 
 import stage
-from experiment import UserError, cli, data_dir
+from data import base_directory
+from experiment import UserError, cli
 from model import GPT, from_hf, read_directory
 from pretrain.export_hf import export
 from tokenizer import encode
 from tokenizer.encode import Encoder
-
-FILES = ["config.json", "model.safetensors", "vocab.json", "tokenizer.json"]
-
-
-def locate(base: str) -> Path:
-    """The directory of `base`; what the Hub has of it is fetched, once. Raises UserError if it is nowhere."""
-    path = data_dir() / base
-    if path.is_dir():
-        return path
-    if base.startswith(("/", ".")) or base.count("/") > 1:
-        raise UserError(f"{path}: no such directory; base is relative to DATA_DIR, absolute, or a Hub id")
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(base, allow_patterns=FILES))
-    except Exception as error:  # the Hub's client raises its own, its network layer's and OSErrors
-        reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
-        raise UserError(f"base {base}: not in {data_dir()}, and the Hub has not given it: {reason}") from None
-
 
 def widen(directory: Path, encoder: Encoder, rows: str, seed: int) -> GPT:
     """The model of a directory with a row for each of the encoder's ids.
@@ -96,7 +78,7 @@ def read_vocabulary(directory: Path) -> dict[str, int]:
 def main(argv: list[str] | None = None) -> None:
     with stage.begin("import", argv, __doc__) as run:
         if run is not None:
-            encoder, directory = encode.for_run(run.experiment, run.condition), locate(run.spec.base)
+            encoder, directory = encode.for_run(run.experiment, run.condition), base_directory(run.spec.base)
             model = widen(directory, encoder, run.spec.rows, run.seed)
             files = export(model, encoder, run.dir / "model", run.card())
             base = stage.sha256(directory / "model.safetensors")

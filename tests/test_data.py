@@ -259,6 +259,15 @@ def test_no_network_is_one_line_that_names_the_id(download):
     assert done.stderr.count("\n") == 1
 
 
+def test_public_weights_are_fetched_with_the_rest(folder, monkeypatch, capsys):
+    (folder / "study.yaml").write_text("vocabulary: multiplication\nconditions: {baseline: {mode: plain}}\nseeds: [0]\n"
+                                       "stages: {import: {run: import, base: acme/gpt2, rows: mean}}\n")
+    asked = []
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda base, **_: asked.append(base) or folder)
+    data.main(["download", str(folder / "study.yaml")])
+    assert asked == ["acme/gpt2"] and f"acme/gpt2: in {folder}" in capsys.readouterr().out
+
+
 def test_what_was_not_downloaded_is_refused_at_once(folder):
     start = time.perf_counter()
     with pytest.raises(UserError, match=r"acme/sums \(main, train\): no such path .*scripts/download.sh"):

@@ -8,8 +8,9 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from experiment import UserError
 from model import GPT
+from data import base_directory
 from pretrain import import_hf
-from pretrain.import_hf import locate, new_rows, widen
+from pretrain.import_hf import new_rows, widen
 from tokenizer import encode
 from tokenizer.conditions import Condition
 from tokenizer.encode import Encoder
@@ -103,6 +104,6 @@ def test_a_base_that_is_nowhere_is_one_line(base, monkeypatch):
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", fail)
     with pytest.raises(UserError, match=r"base someone/gpt2: .*: no network$"):
-        locate("someone/gpt2")
+        base_directory("someone/gpt2")
     with pytest.raises(UserError, match="no such directory"):
-        locate("./models/gpt2")
+        base_directory("./models/gpt2")
