@@ -224,7 +224,6 @@ class _Writer:
     def _sample(self, key: int, doc: int, start: int, end: int, text: str) -> dict:
         """A rewrite in its context, for the audit."""
         condition = self.encoder.condition
-        segments = condition.rewrite(text[start:end])
-        written = "".join(s if isinstance(s, str) else condition.names[s - condition.base] for s in segments)
+        written = condition.written(condition.rewrite(text[start:end]))
         around = {"before": text[max(0, start - AROUND) : start], "after": text[end : end + AROUND]}
         return {"key": key, "doc": doc, "source": text[start:end], "written": written, **around}

@@ -31,8 +31,7 @@ def check(encoder: Encoder, texts: list[str]) -> None:
     for text in texts:
         segments = condition.rewrite(text)
         ids = encoder.encode_segments(segments)
-        written = "".join(s if isinstance(s, str) else condition.names[s - condition.base] for s in segments)
-        if encoder.hf.encode(written) != ids:
+        if encoder.hf.encode(condition.written(segments)) != ids:
             raise UserError(f"{condition.name}: tiktoken and Hugging Face disagree on {text[:60]!r}; check their versions")
         if condition.invertible and encoder.render(ids) != condition.canonical(text):
             raise UserError(f"{condition.name}: {text[:60]!r} does not come back; check vocabulary '{condition.vocabulary}'")

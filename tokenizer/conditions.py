@@ -106,6 +106,10 @@ class Condition:
         expression, value = self.facts.spell(token - self.first_fact)
         return f"{expression} =" if self.mode == "echo" else f"{expression} = {value}"
 
+    def written(self, segments: list[str | int]) -> str:
+        """Segments as people and Hugging Face's tokenizer read them, ids by their names."""
+        return "".join(s if isinstance(s, str) else self.names[s - self.base] for s in segments)
+
     def canonical(self, text: str) -> str:
         """`text` with its facts in the canonical spelling: what every condition starts from."""
         return "".join(self.plain.rewrite(text))
@@ -116,9 +120,10 @@ class Condition:
         return replace(self, mode="plain")
 
     def fingerprint(self) -> str:
-        """SHA-256 of everything that decides how this condition writes text: its names, and what it does to examples.
+        """SHA-256 of what decides how this condition writes facts: its names, and what it does to examples.
 
-        It changes with behaviour (a vocabulary's facts, the lexer's rules), not with comments or file names.
+        It changes with behaviour (a vocabulary's facts, the lexer's rules), not with comments or file names. What else
+        a vocabulary says, its working of traces and its probes, is no part of it: overwrite stages that used them.
         """
         spelled = [self.facts.spell(i) for i in range(len(self.facts.FACTS))]
         texts = [f"so {e}{equals}{v}{tail}" for e, v in spelled for equals in (" = ", "=") for tail in (" eggs.", "0", "*2")]

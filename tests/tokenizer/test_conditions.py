@@ -49,8 +49,9 @@ def test_a_source_cannot_make_a_control_id(text):
         encoder = ENCODERS[mode, 4096]
         for literal in ("<|endoftext|>", "<|pad|>", "<MUL_6_9_54>", "<|reserved_3|>"):
             assert max(encoder.encode(text + literal + text)) < encoder.eos
-        ids = encoder.encode_facts("<MUL_6_9_54> <|endoftext|> 6*9=54")
-        assert [i for i in ids if i >= encoder.eos] == ([] if not encoder.fact_ids else [i for i in ids if i in encoder.fact_ids])
+        controls = [i for i in encoder.encode_facts("<MUL_6_9_54> <|endoftext|> 6*9=54") if i >= encoder.eos]
+        assert controls == [i for i in encoder.encode_facts("6*9=54") if i >= encoder.eos]  # of the fact alone
+        assert len(controls) == bool(encoder.fact_ids)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -58,8 +59,7 @@ def test_a_source_cannot_make_a_control_id(text):
 def test_hugging_face_agrees_token_for_token(mode, text):
     encoder = ENCODERS[mode, 4096]
     condition = encoder.condition
-    written = "".join(s if isinstance(s, str) else condition.names[s - condition.base] for s in condition.rewrite(text))
-    assert encoder.hf.encode(written) == encoder.encode_facts(text)
+    assert encoder.hf.encode(condition.written(condition.rewrite(text))) == encoder.encode_facts(text)
 
 
 def test_ids_are_the_fixed_ones():
