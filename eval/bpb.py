@@ -75,7 +75,7 @@ def document_nats(
         windows += [(number, ids[start : start + context + 1]) for start in range(0, len(ids) - 1, context)]
     windows.sort(key=lambda window: len(window[1]))
     nats = np.zeros(len(texts))
-    for batch in _batches(windows):
+    for batch in _batches(windows) if windows else ():
         inputs = _pad([window[:-1] for _, window in batch], 0)
         targets = _pad([window[1:] for _, window in batch], -100)
         losses = model(inputs.to(device), targets.to(device), reduction="none")

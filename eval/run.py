@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -113,6 +114,7 @@ def evaluate(
     """
     items, skipped = items_of(spec, encoder)
     tables = tables_of(spec, skipped)
+    documents = bpb.load(validation) if validation else None
     prompts = [gsm8k.prompt(encoder, item.question) for item in items]
     _check_lengths(items, prompts, model.config.block_size)
     seconds: dict[str, float] = {}
@@ -127,7 +129,7 @@ def evaluate(
     with _timed(seconds, "patching"):
         patches = patch(model, encoder, spec, items, prompts, replies)
     with _timed(seconds, "bits_per_byte"):
-        bits = _bits_per_byte(model, encoder, validation, bar) if validation else None
+        bits = _bits_per_byte(model, encoder, *documents, bar) if documents else None
     rows = [_row(encoder, item, reply, spec.max_new_tokens) for item, reply in zip(items, replies) if reply]
     with _timed(seconds, "programs"):
         sandbox = run_programs(rows)
@@ -192,8 +194,7 @@ def _hellaswag_row(name: str, row: hellaswag.Row, outcome: dict) -> dict:
     return asked | {"correct": outcome.pop("acc_norm")} | outcome
 
 
-def _bits_per_byte(model: GPT, encoder: Encoder, validation: Path, bar: Callable) -> dict[str, dict]:
-    texts, counts = bpb.load(validation)
+def _bits_per_byte(model: GPT, encoder: Encoder, texts: list, counts: np.ndarray, bar: Callable) -> dict[str, dict]:
     with bar(sum(map(len, texts)), "tokens of validation") as progress:
         nats = bpb.document_nats(model, texts, encoder.eos, progress.update)
     return bpb.bits_per_byte(nats, texts, counts)

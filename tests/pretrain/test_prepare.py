@@ -1,5 +1,6 @@
 """Prepare: the right documents, whole, once, in every condition; and nothing dropped unsaid."""
 
+import contextlib
 import errno
 import itertools
 import json
@@ -260,6 +261,18 @@ def test_a_source_that_is_too_small_is_refused_with_the_key(experiment, runs, tm
     with pytest.raises(UserError, match=r"stages.prepare.tokens: few.parquet gives [\d,]+ of 20,000 tokens"):
         prepare.main(words)
     assert not list(runs.glob("data/*/stage.json"))
+
+
+@pytest.mark.parametrize("lacks, enough", [({"train": 0, "val": 90}, True), ({"train": 0, "val": 110}, False),
+                                           ({"train": 90, "val": 0}, False)])
+def test_only_validation_may_be_a_little_short(experiment, runs, monkeypatch, capsys, lacks, enough):
+    """Which documents are held out is chance, so a source that has just enough may hold a little less of them."""
+    real = prepare.prepare
+    monkeypatch.setattr(prepare, "prepare", lambda *words, **keys: (real(*words, **keys)[0], lacks))
+    with contextlib.nullcontext() if enough else pytest.raises(UserError, match="tokens; ask for no more"):
+        prepare.main([experiment, "baseline", "0"])
+    assert bool(list(runs.glob("data/*/stage.json"))) == enough
+    assert ("prepare: val_tokens: sample gives 910 of 1,000 tokens" in capsys.readouterr().err) == enough
 
 
 def test_too_little_disk_is_refused_beforehand(experiment, runs, monkeypatch):
