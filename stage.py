@@ -30,7 +30,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from tqdm import tqdm
 
@@ -50,7 +50,8 @@ from experiment import (
 )
 from tokenizer.conditions import Condition
 
-RANK = int(os.environ.get("RANK", "0"))  # set by torchrun; rank 0 alone locks, logs and writes
+RANK = int(os.environ.get("RANK", "0"))  # set by torchrun; rank 0 alone locks, verifies, logs and writes
+WORLD = int(os.environ.get("WORLD_SIZE", "1"))  # processes, set by torchrun
 
 
 # --- JSON and hashes -------------------------------------------------------------------------------------------
@@ -88,6 +89,14 @@ def forget_lines(path: Path, step: int, place: Callable[[dict], float] = itemget
         aside = path.with_name(f".{path.name}")
         aside.write_text("".join(kept), encoding="utf-8")
         os.replace(aside, path)
+
+
+def last_checkpoint(directory: Path) -> tuple[str | None, int]:
+    """The last checkpoint that transformers wrote whole into a directory, and its step; (None, 0) without any."""
+    whole = [path.parent for path in directory.glob("checkpoint-*/trainer_state.json")]  # written last
+    steps = {int(path.name.removeprefix("checkpoint-")): str(path) for path in whole}
+    step = max(steps, default=0)
+    return steps.get(step), step
 
 
 def digest(content: Any) -> str:
@@ -211,6 +220,18 @@ class Run:
         head = f"---\nlibrary_name: transformers\nlicense: mit\n---\n\n# {' '.join(map(str, done.values()))}\n\n"
         return head + "\n".join(lines) + f"\n\nMade by this section of its experiment file:\n\n```json\n{section_text}\n```\n"
 
+    def refuse(self, key: str, why: str) -> NoReturn:
+        """Raises UserError that names a key of the stage."""
+        raise UserError(f"{self.experiment.path}: stages.{self.name}.{key}: {why}")
+
+    def check_precision(self) -> None:
+        """Raises UserError for half precision without a GPU, so that no large model ends on a CPU unnoticed."""
+        if self.spec.precision == "bf16":
+            import torch
+
+            if not torch.cuda.is_available():
+                self.refuse("precision", "bf16 needs a GPU and there is none here; set fp32 to train on a CPU")
+
     def finish(self, outputs: list[str], **record: Any) -> None:
         """Hash the outputs and declare the stage done. `record` adds tokens, examples, FLOPs and the like."""
         self.finished = True
@@ -219,9 +240,9 @@ class Run:
         self.identity["outputs"] = {name: sha256(self.dir / name) for name in sorted(outputs)}
         own = {"path": str(self.dir), "experiment": self.experiment.name, "stage": self.name}
         content = {"identity": self.identity, "record": own | provenance(self.started) | record}
+        write_json(self.dir / "stage.json", content)
         for leftover in ("progress.json", "started.json"):
             (self.dir / leftover).unlink(missing_ok=True)
-        write_json(self.dir / "stage.json", content)
 
 
 def parse(kind: str, argv: list[str] | None, doc: str | None) -> tuple[argparse.Namespace, Experiment, str]:
@@ -269,10 +290,10 @@ def begin(kind: str, argv: list[str] | None, doc: str | None, resumable: bool = 
                 print(f"{args.condition}-s{args.seed} {name}: done already, skipped", file=sys.stderr)
             yield None
             return
-        if parent:
-            verify(parent)
         if RANK == 0:
-            if args.overwrite and (directory / "stage.json").exists() or (directory / "started.json").exists() and args.overwrite:
+            if parent:
+                verify(parent)
+            if args.overwrite and any((directory / name).exists() for name in ("stage.json", "started.json")):
                 _move_aside(directory)
             elif not resumable:
                 _clear(directory)
@@ -373,7 +394,7 @@ def provenance(started: float) -> dict:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads() if torch else None,
         "device": torch.cuda.get_device_name() if torch and torch.cuda.is_available() else "cpu",
-        "world_size": int(os.environ.get("WORLD_SIZE", "1")),
+        "world_size": WORLD,
         "versions": installed,
     }
 

@@ -59,6 +59,10 @@ def train(run: stage.Run, place: Place) -> None:
         trainer.model.average_rows(encoder.spellings())
     saved = run.dir / "checkpoints"
     step = checkpoint.load(saved, trainer.model, trainer.optimizer)
+    steps = place.gather(step)
+    if min(steps) < max(steps):
+        said = f"rank {steps.index(min(steps))} finds it at step {min(steps)}, another at {max(steps)}"
+        raise UserError(f"{saved}: is not the same for all processes: {said}; wait for the disk they share, run it again")
     # A checkpoint comes before the looks at its own step, so those are looked at again.
     stage.forget_lines(run.dir / "metrics.jsonl", step, lambda line: line["step"] + ("loss" not in line) / 2)
     trainer.wrap()

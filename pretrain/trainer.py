@@ -15,6 +15,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+import stage
 from eval import bpb, hellaswag
 from experiment import Pretrain, UserError
 from model import GPT, GPTConfig, tune
@@ -41,11 +42,16 @@ class Place:
             dist.all_reduce(tensor)
         return tensor
 
+    def gather(self, number: int) -> list[int]:
+        """The number of each rank."""
+        numbers = torch.zeros(self.world, dtype=torch.long, device=self.device)
+        numbers[self.rank] = number
+        return self.sum(numbers).tolist()
+
 
 @contextlib.contextmanager
 def placed() -> Iterator[Place]:
     """This process's device and, under torchrun, its process group. Sets what speed and determinism need."""
-    rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     if torch.cuda.is_available():
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
@@ -54,12 +60,12 @@ def placed() -> Iterator[Place]:
         torch.use_deterministic_algorithms(True)  # else the embedding's backward adds in any order
         torch.utils.deterministic.fill_uninitialized_memory = False  # would cost 15%; nothing reads it
     tune(device)
-    if world > 1:
+    if stage.WORLD > 1:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
-        yield Place(device, rank, world)
+        yield Place(device, stage.RANK, stage.WORLD)
     finally:
-        if world > 1:
+        if stage.WORLD > 1:
             dist.destroy_process_group()
 
 
@@ -72,7 +78,7 @@ def learning_rate(spec: Pretrain, step: int) -> float:
 
 
 class Trainer:
-    """A model and its optimizer, a step at a time: what `main` runs and pretrain.bench measures."""
+    """A model and its optimizer, a step at a time."""
 
     def __init__(self, config: GPTConfig, spec: Pretrain, seed: int, place: Place):
         self.spec, self.place = spec, place
@@ -98,7 +104,8 @@ class Trainer:
 
     def _compiled(self) -> nn.Module:
         """The compiled network; the plain one, and a line that says so, where compiling fails."""
-        shape = self.spec.micro_batch, self.spec.block_size + 1
+        share = self.spec.batch_size // self.place.world
+        shape = min(self.spec.micro_batch, share), self.spec.block_size + 1
         example = torch.zeros(shape, dtype=torch.long, device=self.place.device)
         try:
             compiled = torch.compile(self.forward)

@@ -9,26 +9,23 @@ sampled once more. Rewards (rl/rewards.py) see the completions' ids rendered by 
 loss and optimizer are TRL's.
 
 Writes model/, metrics.jsonl (a line a step), samples.jsonl (a group a step) and prompts.json (how often the
-parent solved each candidate). Killed, it goes on from its last checkpoint, where `save_every` asked for any.
+parent solved each candidate, where `pass_at` asks). Killed, it goes on from its last checkpoint, where `save_every` asked for any.
 """
 
 import json
 import math
-import os
 import random
 import shutil
 import time
 from collections.abc import Callable
 
 import stage
-from experiment import UserError, cli
+from experiment import SCHEDULES, UserError, cli
 from rl import prompts, rewards
 from stage import Run
 from tokenizer import encode
 from tokenizer.encode import Encoder
 
-WORLD = int(os.environ.get("WORLD_SIZE", "1"))  # set by torchrun
-SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
 LOGGED = {  # TRL's name: ours
     "loss": "loss",
     "learning_rate": "lr",
@@ -70,7 +67,9 @@ def train(run: Run) -> None:
         chosen = [prompts.choose(run, encoder, rollouts.config.block_size, rollouts.solve)]
     problems, counts = broadcast_object_list(chosen)[0]
     rollouts.gold = {tuple(problem["prompt"]): problem["gold"] for problem in problems}
-    checkpoint, done = resume_point(run)
+    checkpoint, done = stage.last_checkpoint(run.dir / "checkpoints")
+    for name in ("metrics.jsonl", "samples.jsonl"):
+        stage.forget_lines(run.dir / name, done)
     with run.bar(run.spec.steps, "steps", done) as bar:
         trainer = Trainer(
             model=model,
@@ -94,12 +93,11 @@ def configure(run: Run):
     import torch
     from trl import GRPOConfig
 
-    spec, share = run.spec, run.spec.batch_size // WORLD
-    if spec.batch_size % (spec.micro_batch * WORLD) or share % spec.group_size:
-        raise UserError(
-            f"{run.experiment.path}: stages.{run.name}.batch_size: {spec.batch_size} on {WORLD} GPUs does "
-            f"not give each whole groups of {spec.group_size} and micro batches of {spec.micro_batch}"
-        )
+    spec, share = run.spec, run.spec.batch_size // stage.WORLD
+    if spec.batch_size % (spec.micro_batch * stage.WORLD) or share % spec.group_size:
+        each = f"whole groups of {spec.group_size} and micro batches of {spec.micro_batch}"
+        run.refuse("batch_size", f"{spec.batch_size} on {stage.WORLD} GPUs does not give each {each}")
+    run.check_precision()
     scaled = spec.loss != "dr_grpo"  # Dr. GRPO (Liu et al. 2025) leaves rewards unscaled
     defaults = {
         "scale_rewards": "group" if scaled else "none",
@@ -143,16 +141,6 @@ def configure(run: Run):
     return GRPOConfig(**defaults | spec.trainer | owned)
 
 
-def resume_point(run: Run) -> tuple[str | None, int]:
-    """The newest whole checkpoint and its step, or (None, 0); forgets what was logged after it."""
-    checkpoints = run.dir / "checkpoints"
-    whole = [path.parent.name for path in checkpoints.glob("checkpoint-*/trainer_state.json")]  # written last
-    done = max((int(name.removeprefix("checkpoint-")) for name in whole), default=0)
-    for name in ("metrics.jsonl", "samples.jsonl"):
-        stage.forget_lines(run.dir / name, done)
-    return (str(checkpoints / f"checkpoint-{done}") if done else None), done
-
-
 # --- what TRL asks of us ------------------------------------------------------------------------------------
 
 
@@ -173,11 +161,11 @@ class Rollouts:
         self.gold: dict[tuple[int, ...], str] = {}  # of every prompt
         self.groups: list[tuple[list[int], list[list[int]]]] = []  # (prompt, completions) of the last step
         self.resampled = self.seconds = 0.0  # share of its groups, and the time that they took
-        self.tokens = 0  # sampled by this process since it started, also for groups that were sampled again
+        self.tokens = 0  # sampled in it, also for groups that were sampled again
 
     def __call__(self, asked: list[list[int]], step: int) -> list[list[int]]:
         started, size = time.perf_counter(), self.run.spec.group_size
-        asked = asked[::size]
+        asked, self.tokens = asked[::size], 0
         groups = self.sample(asked, size, f"step {step}")
         equal = [i for i, group in enumerate(groups) if len(set(self.values(asked[i], group))) == 1]
         if equal:
@@ -199,10 +187,10 @@ class Rollouts:
         spec, device = self.run.spec, self.model.device
         dtype = torch.bfloat16 if spec.precision == "bf16" else torch.float32
         tensors = from_hf(self.model.state_dict(), self.config)
-        self.policy = GPT.from_tensors(tensors, self.config, device, dtype).eval()
+        policy = GPT.from_tensors(tensors, self.config, device, dtype).eval()
         seed = random.Random(f"{self.run.seed} {key} {stage.RANK}").getrandbits(63)
         groups = generate(
-            self.policy,
+            policy,
             asked,
             spec.max_new_tokens,
             eos=self.encoder.eos,
@@ -231,10 +219,18 @@ class Rollouts:
         return [rewards.total(self.terms, rewards.read(self.encoder, ids, gold)) for ids in group]
 
     def cost(self, trained: int) -> dict[str, float]:
-        """Completions and tokens trained on, and FLOPs; sampling a token costs a forward pass, a third."""
+        """Completions and tokens trained on and tokens sampled, by the log, so of a resumed run's every step; and
+        FLOPs, of which sampling a token takes a forward pass, a third. Samples that chose the prompts are apart."""
+        import torch
+
+        from model import GPT
+
         examples = self.run.spec.steps * self.run.spec.batch_size
-        flops = self.policy.flops_per_token(trained // examples) * (trained + WORLD * self.tokens / 3)
-        return {"examples": examples, "tokens": trained, "flops": flops}
+        log = (self.run.dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        sampled = stage.WORLD * sum(json.loads(line).get("sampled", 0) for line in log)
+        with torch.device("meta"):
+            per_token = GPT(self.config).flops_per_token(trained // examples)
+        return {"examples": examples, "tokens": trained, "sampled": sampled, "flops": per_token * (trained + sampled / 3)}
 
 
 def reward_functions(encoder: Encoder, terms: dict[str, rewards.Reward]) -> list[Callable[..., list[float]]]:
@@ -268,7 +264,8 @@ class Report:
         metrics = {ours: logs[theirs] for theirs, ours in LOGGED.items() if theirs in logs}
         if sampled := "reward" in logs:  # not in a further step on the same completions
             metrics |= {f"reward_{name}": logs[f"rewards/{name}/mean"] for name in self.rollouts.terms}
-            metrics |= {"resampled": self.rollouts.resampled, "rollout_s": round(self.rollouts.seconds, 3)}
+            metrics |= {"resampled": self.rollouts.resampled, "sampled": self.rollouts.tokens}
+            metrics |= {"rollout_s": round(self.rollouts.seconds, 3)}
         self.run.log(step=step, **metrics, step_s=round(self.at - at, 3))
         self.bar.update(1, f"reward {logs['reward']:.2f}" if sampled else "")
         if sampled and stage.RANK == 0:

@@ -10,9 +10,9 @@ logs=${RUNS:-runs}/$(basename "$experiment" .yaml)/logs
 mkdir -p "$logs"
 plan=$(python -m experiment plan "$experiment")
 pids=()
-trap 'kill "${pids[@]}" 2>/dev/null || true' INT TERM
+trap 'for pid in "${pids[@]}"; do kill -- "-$pid" 2>/dev/null || true; done' INT TERM # an arm is a process group
 while read -r line; do
-  read -r _ _ _ condition seed _ <<<"$line"
+  read -r _ _ _ condition seed _ <<<"${line#NPROC=* }"
   setsid bash -c "$line" >"$logs/$condition-s$seed.log" 2>&1 &
   pids+=($!)
 done <<<"$plan"

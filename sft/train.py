@@ -8,10 +8,8 @@ Rows that do not fit are dropped, never truncated, and counted by reason: kept +
 starts again.
 """
 
-import os
 from collections import Counter
 from collections.abc import Iterator
-from typing import NoReturn
 
 import stage
 from experiment import Sft, UserError, cli
@@ -52,17 +50,13 @@ def units_of(part: Part, spec: Sft, seed: tuple, encoder: Encoder, tally: Counte
 # --- the stage ------------------------------------------------------------------------------------------------
 
 
-def refuse(run: Run, key: str, why: str) -> NoReturn:
-    raise UserError(f"{run.experiment.path}: stages.{run.name}.{key}: {why}")
-
-
 def accumulation(run: Run) -> int:
     """Forward passes per step on one device. Raises UserError if the processes cannot share a batch."""
-    spec, world = run.spec, int(os.environ.get("WORLD_SIZE", "1"))
-    passes, left = divmod(spec.batch_size, spec.micro_batch * world)
+    spec = run.spec
+    passes, left = divmod(spec.batch_size, spec.micro_batch * stage.WORLD)
     if left or not passes:
-        said = f"{spec.batch_size} is not a multiple of micro_batch {spec.micro_batch} × {world} processes"
-        refuse(run, "batch_size", f"{said}; lower micro_batch or use fewer processes")
+        said = f"{spec.batch_size} is not a multiple of micro_batch {spec.micro_batch} × {stage.WORLD} processes"
+        run.refuse("batch_size", f"{said}; lower micro_batch or use fewer processes")
     return passes
 
 
@@ -77,17 +71,8 @@ def read_shape(run: Run, encoder: Encoder) -> Shape:
         raise UserError(f"{path}: {said}; rerun the stage that makes it")
     if config["n_positions"] < run.spec.max_length:
         said = f"{run.spec.max_length} is more than the {config['n_positions']} positions of the model"
-        refuse(run, "max_length", f"{said}; lower it")
+        run.refuse("max_length", f"{said}; lower it")
     return Shape(config["n_layer"], config["n_embd"], config["vocab_size"])
-
-
-def check_precision(run: Run) -> None:
-    """Raises UserError for half precision without a GPU, so that no large model ends on a CPU unnoticed."""
-    if run.spec.precision == "bf16":
-        import torch
-
-        if not torch.cuda.is_available():
-            refuse(run, "precision", "bf16 needs a GPU and there is none here; set fp32 to train on a CPU")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -96,11 +81,11 @@ def main(argv: list[str] | None = None) -> None:
             return
         encoder = encode.from_dir(run.parent / "model")
         passes, shape = accumulation(run), read_shape(run, encoder)
-        check_precision(run)
+        run.check_precision()
         units, records = schedule(run, encoder, shape)
         steps = len(units) // run.spec.batch_size
         if run.spec.warmup >= steps:
-            refuse(run, "warmup", f"{run.spec.warmup} steps are not less than the stage's {steps}; lower it")
+            run.refuse("warmup", f"{run.spec.warmup} steps are not less than the stage's {steps}; lower it")
 
         from sft import trl_trainer  # importing TRL takes 5 seconds: only when there is something to train
 

@@ -20,15 +20,12 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForCausalLM, PreTrainedModel, PrinterCallback, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
-from experiment import Sft, UserError
+from experiment import SCHEDULES, Sft, UserError
 from sft.batches import Unit
-from stage import Bar, Run, forget_lines
+from stage import Bar, Run, forget_lines, last_checkpoint
 from tokenizer import encode
 from tokenizer.chat import IGNORE
 from tokenizer.encode import Encoder
-
-SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}  # two end at 0
-
 
 def settings(spec: Sft, seed: int, passes: int, directory: Path) -> dict[str, Any]:
     """Every field of SFTConfig that decides what is trained; a step is `passes` forward passes."""
@@ -216,14 +213,6 @@ def fit(run: Run, encoder: Encoder, units: list[Unit], passes: int) -> list[str]
         trainer.train(resume_from_checkpoint=last)
     if not trainer.is_world_process_zero():
         return []
-    shutil.rmtree(checkpoints, ignore_errors=True)
     files = encode.save_model(trainer.model, encoder, run.dir / "model", run.card())
+    shutil.rmtree(checkpoints, ignore_errors=True)
     return [f"model/{name}" for name in files]
-
-
-def last_checkpoint(directory: Path) -> tuple[str | None, int]:
-    """The last checkpoint that was written whole, and its step; (None, 0) if there is none."""
-    whole = [path.parent for path in directory.glob("checkpoint-*/trainer_state.json")]  # written last
-    steps = {int(path.name.removeprefix("checkpoint-")): str(path) for path in whole}
-    step = max(steps, default=0)
-    return steps.get(step), step

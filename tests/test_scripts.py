@@ -1,5 +1,6 @@
-"""The Slurm scripts without Slurm: run by bash from a copy that lies elsewhere, as sbatch does it, with stand-ins for
-srun, scontrol, torchrun and python that write down how they were called. `experiment` itself is the real one."""
+"""The scripts that start many arms, without Slurm and without GPUs: with stand-ins for srun, scontrol, nvidia-smi,
+torchrun and python that write down how they were called. `experiment` itself is the real one. Slurm's scripts are run
+by bash from a copy that lies elsewhere, as sbatch does it."""
 
 import os
 import re
@@ -45,6 +46,7 @@ class Cluster:
         self.bin.mkdir(parents=True)
         (self.root / ".venv/installed").touch()
         (self.bin / "activate").write_text(f"PATH={self.bin}:$PATH\n")
+        (self.root / "scripts/setup.sh").write_text("")
         (self.root / "study.yaml").write_text(STUDY)
         for name, body in FAKES.items():
             self.fake(name, body)
@@ -63,6 +65,13 @@ class Cluster:
         environment = kept | own | {key: str(value) for key, value in variables.items()}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         return subprocess.Popen(["bash", str(copy), *words], cwd=copy.parent, env=environment, **pipes)
+
+    def open(self, *words, **variables):
+        """Start a script of the repository, in a session of its own."""
+        own = {"RUNS": str(self.root.parent / "runs")} | variables
+        kept = {key: value for key, value in os.environ.items() if key not in ("NPROC", "CUDA_VISIBLE_DEVICES")}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen(["bash", *words], cwd=self.root, env=kept | own, start_new_session=True, **pipes)
 
     def run(self, script, *words, **variables):
         """(exit code, stdout and stderr) of a job."""
@@ -90,6 +99,54 @@ def test_bash_reads_it_and_slurm_finds_its_options(path):
 
 def test_there_are_three():
     assert [path.name for path in SCRIPTS] == ["arms.sbatch", "prepare.sbatch", "pretrain.sbatch"]
+
+
+# --- study and quickstart -----------------------------------------------------------------------------------
+
+
+def test_a_study_gives_every_arm_the_gpus_of_its_plan(cluster):
+    cluster.fake("nvidia-smi", "printf 'GPU %d\\n' 0 1 2 3")
+    cluster.fake("torchrun", 'echo "$CUDA_VISIBLE_DEVICES $*" >>{calls}\nsleep 2')
+    said = "".join(cluster.open("scripts/study.sh", "study.yaml").communicate(timeout=120))
+    trained = [line.split(" ", 1) for line in cluster.called() if "pretrain.train" in line]
+    command = "--standalone --nproc_per_node=2 -m pretrain.train study.yaml"
+    arms = [f"{command} {condition} {seed} pretrain" for seed in (0, 1) for condition in ("baseline", "mul_tokens")]
+    assert sorted(words for _, words in trained) == sorted(arms), said
+    assert {gpus for gpus, _ in trained} == {"0,1", "2,3"}
+    assert cluster.called()[-1] == "python -m eval.compare study.yaml"
+
+
+def test_a_study_on_too_few_gpus_is_one_line(cluster):
+    cluster.fake("nvidia-smi", "echo GPU 0")
+    study = cluster.open("scripts/study.sh", "study.yaml")
+    said = study.communicate(timeout=60)[1].splitlines()
+    assert study.returncode == 2 and cluster.called() == []
+    assert said[-1].startswith("error: study.yaml: plan.devices: an arm wants 2 GPUs and 1 are here")
+
+
+def test_an_arm_passes_its_options_on_behind_the_stage(cluster):
+    words = ["--set", "stages.pretrain.lr=1e-3", "--name", "other"]
+    arm = cluster.open("scripts/arm.sh", *ARM, *words)
+    said = "".join(arm.communicate(timeout=60))
+    assert arm.returncode == 0, said
+    assert cluster.called()[0] == f"python -m tokenizer.build {' '.join(ARM)} tokenizer {' '.join(words)}"
+
+
+def test_ctrl_c_ends_every_arm_of_the_quickstart(cluster):
+    """Its arms have sessions of their own, so that only it can end them."""
+    cluster.fake("python", '[[ $2 != experiment ]] || exec env PYTHONPATH={root} {python} "$@"\necho $$ >>{calls}\nsleep 300')
+    quickstart = cluster.open("scripts/quickstart.sh", "study.yaml")
+    while len(cluster.called()) < 4:  # the first stage of each arm
+        assert quickstart.poll() is None, quickstart.communicate()
+        time.sleep(0.05)
+    os.killpg(quickstart.pid, signal.SIGINT)
+    quickstart.communicate(timeout=60)
+    deadline = time.time() + 10
+    alive = [int(pid) for pid in cluster.called()]
+    while alive and time.time() < deadline:
+        alive = [pid for pid in alive if Path(f"/proc/{pid}").exists()]
+        time.sleep(0.05)
+    assert not alive
 
 
 # --- arms ---------------------------------------------------------------------------------------------------

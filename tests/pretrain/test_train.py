@@ -337,6 +337,15 @@ def test_a_batch_that_ranks_cannot_share_is_refused(words):
             train.train(run, Place(torch.device("cpu"), 0, 3))
 
 
+def test_ranks_that_find_other_checkpoints_are_refused_before_the_first_step(words, monkeypatch):
+    place = Place(torch.device("cpu"), 0, 1)
+    place.gather = lambda step: [step, 4]  # another rank went on from step 4
+    with stage.begin("pretrain", words, None, resumable=True) as run:
+        with pytest.raises(UserError, match="rank 0 finds it at step 0, another at 4"):
+            train.train(run, place)
+    assert not (run.dir / "metrics.jsonl").exists()
+
+
 def test_hellaswag_is_looked_at_and_metrics_are_mirrored_under_one_id(words, tmp_path, monkeypatch):
     dashboard = SimpleNamespace(
         ids=[], lines=[], log=lambda metrics, step: dashboard.lines.append((step, metrics))

@@ -95,7 +95,7 @@ def _rank(rank: int, ranks: int, port: int, words: list[str], runs: Path) -> Non
         "MASTER_PORT": port,
     }
     os.environ.update({key: str(value) for key, value in place.items()}, RUNS=str(runs))
-    stage.RANK = rank
+    stage.RANK, stage.WORLD = rank, ranks
     os.dup2(os.open(runs / f"rank{rank}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
     train.main(words)
 

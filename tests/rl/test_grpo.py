@@ -140,8 +140,28 @@ def test_a_killed_run_goes_on_to_the_same_weights(run, monkeypatch, write):
     assert [line["step"] for line in lines(killed / "samples.jsonl")] == [1, 3, 5]
     tensors, others = (load_file(d / "model" / "model.safetensors") for d in (straight, killed))
     assert all(torch.equal(tensors[name], others[name]) for name in tensors)
+    for key in ("tokens", "sampled", "flops"):
+        assert record(straight)[key] == record(killed)[key] > 0, key
     parent = load_file(straight.parent / "base" / "model" / "model.safetensors")
     assert not all(torch.equal(tensors[name], parent[name]) for name in tensors)
+
+
+def test_a_run_killed_behind_its_last_step_only_has_its_model_left_to_write(run, monkeypatch):
+    changes = {"steps": 2, "save_every": 1}
+    straight = run(straight=changes)
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(grpo.encode, "save_model", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(killed=changes)
+    monkeypatch.setattr(grpo.Rollouts, "sample", None)  # nothing is sampled any more
+    directory = run(killed=changes)
+    tensors, others = (load_file(d / "model" / "model.safetensors") for d in (straight, directory))
+    assert all(torch.equal(tensors[name], others[name]) for name in tensors)
+    assert record(straight)["flops"] == record(directory)["flops"]
 
 
 def test_the_policy_that_is_trained_is_the_one_that_is_sampled(run, monkeypatch):
@@ -171,7 +191,6 @@ def test_equal_groups_are_sampled_once_more(run, monkeypatch):
 
     def scripted(self, prompts, samples, key, progress=None):
         asked.append((key, len(prompts)))
-        self.policy = GPT(self.config)
         text = ["e", "ee"] if key == "step 1 again" else ["e", "e"]
         return [[self.encoder.encode(t) for t in text] for _ in prompts]
 
@@ -208,7 +227,6 @@ def test_prompts_are_those_that_the_parent_solves_sometimes(run, monkeypatch):
     used = []
 
     def scripted(self, prompts, samples, key, progress=None):
-        self.policy = GPT(self.config)
         if key != "pass_at":
             used.extend(map(tuple, prompts))
             return [[self.encoder.encode("e"), self.encoder.encode("no")] for _ in prompts]
@@ -275,15 +293,20 @@ def test_a_fact_bonus_is_allowed_elsewhere(write, mode):
 
 def test_trls_fields_that_the_stage_sets_cannot_be_set_twice(run, monkeypatch):
     given = {}
-    monkeypatch.setattr("trl.GRPOConfig", lambda **words: given.update(words) or pytest.skip.Exception)
-    with pytest.raises(Exception):
+
+    def config(**words):
+        given.update(words)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("trl.GRPOConfig", config)
+    with pytest.raises(KeyboardInterrupt):
         run(grpo={})
     free = {"scale_rewards", "max_grad_norm", "num_iterations", "optim"}
     assert given and set(given) - free <= OWNED and not free & OWNED
 
 
 def test_uneven_shares_of_several_gpus_are_refused(run, monkeypatch):
-    monkeypatch.setattr(grpo, "WORLD", 4)
+    monkeypatch.setattr(stage, "WORLD", 4)
     with pytest.raises(UserError, match="batch_size: 4 on 4 GPUs"):
         run(grpo={})
 

@@ -35,6 +35,7 @@ stages:
   whole_batches: {<<: *sft, micro_batch: 4}
   packed: {<<: *sft, packing: true}
   interrupted: {<<: *sft, save_every: 2}
+  killed: {<<: *sft, save_every: 2}
   curriculum:
     <<: *sft
     task: curriculum
@@ -45,7 +46,7 @@ stages:
   uneven: {<<: *sft, batch_size: 6, micro_batch: 3}
   halves: {<<: *sft, precision: bf16}
   two: {<<: *sft}
-  cold: {<<: *sft, warmup: 6}
+  cold: {<<: *sft, examples: null, tokens: 1000, warmup: 99}
   diverging: {<<: *sft, lr: 1e38, trainer: {max_grad_norm: 0}}
   odd: {<<: *sft, trainer: {optim: newton}}
 """
@@ -283,6 +284,20 @@ def test_a_killed_stage_goes_on_to_the_same_weights(trl, arms, monkeypatch):
     assert not (directory / "checkpoints").exists()
 
 
+def test_a_stage_killed_while_it_saves_its_model_has_lost_no_step(trl, arms, monkeypatch):
+    whole = weights(tune(arms, "tune"))
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trl.encode, "save_model", killed)
+        with pytest.raises(KeyboardInterrupt):
+            tune(arms, "killed")
+    monkeypatch.setattr(trl.Trainer, "training_step", None)  # nothing is trained any more
+    assert differ(whole, weights(tune(arms, "killed"))) == 0
+
+
 def test_a_curriculum_keeps_its_phases_apart_and_in_order(arms, monkeypatch):
     from sft import trl_trainer
 
@@ -300,7 +315,7 @@ def test_a_curriculum_keeps_its_phases_apart_and_in_order(arms, monkeypatch):
     "name, said",
     [
         ("long", r"small.yaml: stages.long.max_length: 300 is more than the 256 positions"),
-        ("cold", r"small.yaml: stages.cold.warmup: 6 steps are not less than the stage's 6"),
+        ("cold", r"small.yaml: stages.cold.warmup: 99 steps are not less than the stage's \d+"),
         ("diverging", r"small.yaml: stages.diverging: the loss is not finite at step \d+; lower lr"),
         ("odd", r"small.yaml: stages.odd: TRL refuses: .*newton"),
     ],
@@ -319,7 +334,7 @@ def test_a_model_of_another_vocabulary_is_one_line(arms):
 
 
 def test_a_batch_that_the_processes_cannot_share_is_one_line(arms, monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setattr(stage, "WORLD", 4)
     with pytest.raises(
         UserError, match="uneven.batch_size: 6 is not a multiple of micro_batch 3 × 4 processes"
     ):
