@@ -257,6 +257,7 @@ class Compare:
     contrast: tuple[Name, Name]
     secondary: list[tuple[Name, Name]] = Field(default_factory=list)
     margin: Annotated[float, Field(gt=0, lt=1)]  # of equivalence, as a share: 0.02 is 2 points
+    exploratory: bool = False  # nothing was registered before it ran: its verdict is called a lead
 
 
 @_strict

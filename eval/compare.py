@@ -122,6 +122,9 @@ def contrasts(study: Study) -> tuple[dict, list[dict]]:
         each["p_holm"] = p
         if p >= 0.05 and each["label"] in ("supports", "refutes"):  # its interval is not adjusted
             each["label"] += ", not after Holm"
+    if asked.exploratory:
+        for each in (primary, *secondary):
+            each["label"] += ", exploratory"
     return primary | {"planning": planning(primary)}, secondary
 
 
@@ -187,7 +190,12 @@ def build(study: Study) -> dict:
         "vocabulary": study.experiment.vocabulary,
         "conditions": {name: asdict(each)["mode"] for name, each in study.experiment.conditions.items()},
         "seeds": study.experiment.seeds,
-        "question": {"stage": asked.stage, "metric": asked.metric, "margin": asked.margin},
+        "question": {
+            "stage": asked.stage,
+            "metric": asked.metric,
+            "margin": asked.margin,
+            "exploratory": asked.exploratory,
+        },
         "warnings": caveats.warnings(study),
         "sentence": sentence(primary),
         "primary": primary,
@@ -272,6 +280,8 @@ def main(argv: list[str] | None = None) -> None:
 
 def _print(content: dict) -> None:
     print(f"{content['experiment']}\n{tables.text(tables.rows(content))}\n")
+    if len(content["by_stage"]) > 1:
+        print(f"{tables.text(tables.stage_rows(content))}\n")
     if strata := tables.strata_rows(content):
         print(f"{content['question']['metric']} by stratum\n{tables.text(strata)}\n")
     for line in content["warnings"]:

@@ -1,6 +1,6 @@
 """What a report shows: each figure as a tidy table with the way it is drawn, worked out once.
 
-The page draws these tables in the browser (eval/page/charts.js), eval/plots.py draws them as PDF, and each is
+The page draws these tables in the browser (eval/page/figure.js, eval/page/kinds.js), eval/plots.py draws them as PDF, and each is
 written as CSV. A row whose `seed` is empty is over all seeds. There are four kinds:
 
     dots     a value, with an interval, for every group × series; a panel for each facet
@@ -132,7 +132,7 @@ def differences(study: Study, content: dict) -> Figure:
     return Figure(
         "differences", "Differences", "dots",
         f"Paired differences on {asked['metric']} after {asked['stage']}",
-        "The first line is the preregistered contrast. Small marks are seeds: the two conditions share a"
+        "The first line is the question's contrast. Small marks are seeds: the two conditions share a"
         " seed's initialisation, data order and problems. The band is the margin of equivalence.",
         ["contrast", *DIFFERENCE], rows,
         dict(group="contrast", value="difference", low="low", high="high", format="points",
@@ -146,8 +146,8 @@ def by_stage(study: Study, content: dict) -> Figure:
     return Figure(
         "by_stage", "Differences", "dots",
         f"{primary['treated']} − {primary['control']} on {asked['metric']}, stage by stage",
-        f"Only {asked['stage']} was preregistered. The other stages are described, their intervals not"
-        " adjusted for their number.",
+        f"The question is about {asked['stage']}. The other stages are described, their intervals not adjusted"
+        " for their number.",
         ["stage", *DIFFERENCE], rows,
         dict(group="stage", value="difference", low="low", high="high", format="points",
              margin=asked["margin"]),
@@ -327,8 +327,9 @@ def budgets(study: Study, content: dict) -> Figure:
     return Figure(
         "budgets", "Budgets", "dots", "What every stage was given",
         "Equal by construction in what is fixed: steps and batch, or a budget of tokens, rows or FLOPs."
-        " Where facts are written in fewer tokens, the same rows are fewer tokens. Device hours are wall"
-        " time, not a budget.",
+        " Where facts are written in fewer tokens, the same rows are fewer tokens. FLOPs of attention are"
+        " counted in full when pretraining and as causal, half of that, when fine-tuning. Device hours are"
+        " wall time since a stage was last started, not a budget.",
         ["measure", "stage", "condition", "seed", "value"], rows,
         dict(facet="measure", group="stage", series="condition", value="value", format="count", log=True),
     )  # fmt: skip

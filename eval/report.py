@@ -41,7 +41,8 @@ OUTCOME = ["experiment", "condition", "seed", "stage", "set", "id", "correct"]  
 def words(content: dict) -> dict[str, str]:
     """The verdict for a reader: a headline and its explanation."""
     found = content["primary"]
-    treated, control, label = found["treated"], found["control"], found["label"]
+    treated, control = found["treated"], found["control"]
+    label, lead, _ = found["label"].partition(", exploratory")
     margin = _points(found["margin"], "")
     headlines = {
         "supports": f"{treated} does better than {control}.",
@@ -57,6 +58,8 @@ def words(content: dict) -> dict[str, str]:
             "explanation": f"No pair of runs has been evaluated after {found['stage']} yet.",
         }
     said = [_scored(found), _several(found) if done > 1 else _single(found), _floor(content)]
+    if lead:
+        said.append("Nothing was registered before these runs: a lead, and not a verdict.")
     if done < planned:
         said.append("Runs are missing, so there is no verdict yet.")
     return {"headline": headline, "explanation": " ".join(filter(None, said))}
@@ -116,7 +119,7 @@ def other_tests(found: dict) -> str:
     parts = [f"{name} p {p if p[0] == '<' else f'= {p}'}" for name, p in (
         ("seeds and problems together", tables.p_value(found["p"])),
         ("paired t", tables.p_value(found["paired_t"]["p"])),
-        ("exact sign-flip", tables.p_value(found["sign_flip_p"])),
+        ("sign-flip", tables.p_value(found["sign_flip_p"])),
         ("equivalence", tables.p_value(found["equivalence_p"])),
     )]  # fmt: skip
     parts.append(f"crossed bootstrap {_points(low)} to {_points(high)} points")
@@ -149,6 +152,8 @@ def markdown(content: dict) -> str:
     parts.append("\n".join(f"- **Note:** {line}" for line in content["warnings"]))
     if content["primary"]:
         parts.append(tables.markdown(tables.contrast_rows(content)))
+        if len(content["by_stage"]) > 1:
+            parts.append(tables.markdown(tables.stage_rows(content)))
     parts.append(tables.markdown(tables.rows(content)))
     if strata := tables.strata_rows(content):
         said = content["figures"]["strata"]["note"]

@@ -1,6 +1,7 @@
 """The tables of a comparison, from report.json's content: as text, Markdown and LaTeX."""
 
 Table = list[list[str]]  # a header and rows
+CONTRAST = ["difference in points", "95% interval", "p"]
 
 
 def rows(content: dict) -> Table:
@@ -47,17 +48,25 @@ def strata_rows(content: dict) -> Table:
 
 def contrast_rows(content: dict) -> Table:
     """The primary contrast and the secondary ones, in points."""
-    table = [["contrast", "difference in points", "95% interval", "p", "p (Holm)", "seeds", "verdict"]]
+    table = [["contrast", *CONTRAST, "p (Holm)", "seeds", "verdict"]]
     for found in (content["primary"], *content["secondary"]):
-        name = f"{found['treated']} − {found['control']}"
-        seeds = f"{len(found['seeds'])} of {found['planned']}"
-        if found["difference"] is None:
-            table.append([name, "–", "–", "–", "–", seeds, found["label"]])
-            continue
-        low, high = (f"{100 * end:+.1f}" for end in found["interval"])
-        row = [name, f"{100 * found['difference']:+.1f}", f"[{low}, {high}]", p_value(found["p"])]
-        table.append([*row, p_value(found.get("p_holm")), seeds, found["label"]])
+        row = [f"{found['treated']} − {found['control']}", *_contrast(found), p_value(found.get("p_holm"))]
+        table.append([*row, f"{len(found['seeds'])} of {found['planned']}", found["label"]])
     return table
+
+
+def stage_rows(content: dict) -> Table:
+    """The primary contrast after every stage, in points: described, not decided."""
+    named = f"{content['primary']['treated']} − {content['primary']['control']} after"
+    rows = [[each["stage"], *_contrast(each), str(len(each["seeds"]))] for each in content["by_stage"]]
+    return [[named, *CONTRAST, "seeds"], *rows]
+
+
+def _contrast(found: dict) -> list[str]:
+    if found["difference"] is None:
+        return ["–"] * len(CONTRAST)
+    low, high = (f"{100 * end:+.1f}" for end in found["interval"])
+    return [f"{100 * found['difference']:+.1f}", f"[{low}, {high}]", p_value(found["p"])]
 
 
 def p_value(p: float | None) -> str:

@@ -409,6 +409,8 @@ def main(argv: list[str]) -> None:
     from eval.sandbox import Sandbox
 
     attacks = {name: code for name, code in ATTACKS.items() if " ".join(argv) in name}
+    if not attacks:
+        sys.exit(f"error: no attack's name holds '{' '.join(argv)}'")
     with Sandbox() as sandbox:
         report = {"attacks": len(attacks)}
         for wall, judge in {"interpreter": run, "sandbox": lambda code: sandbox.run([code])[0]}.items():

@@ -171,6 +171,26 @@ def test_the_summary_and_the_tables_say_the_same(directory):
     assert "mul\\_tokens" in latex and not re.search(r"(?<!\\)[%_#]", latex.split("\\toprule")[1])
 
 
+def test_the_contrast_after_every_stage_is_in_the_summary(directory):
+    content, summary = json.loads((directory / "report.json").read_text()), (directory / "report.md").read_text()
+    for found in content["by_stage"]:
+        low, high = (f"{100 * end:+.1f}" for end in found["interval"])
+        assert f"| {found['stage']} | {100 * found['difference']:+.1f} | [{low}, {high}] |" in summary
+    assert len(content["by_stage"]) == 3
+
+
+def test_what_was_not_registered_is_called_a_lead(study, capsys):
+    decided = study.read_text()
+    for text, lead in ((decided.replace("margin: 0.02", "margin: 0.02, exploratory: true"), True), (decided, False)):
+        study.write_text(text)
+        compare.main([str(study)])
+        *_, sentence, _ = capsys.readouterr().out.splitlines()
+        assert (", exploratory: mul_tokens − baseline" in sentence) is lead
+        page = (study.parent / "runs/study/report/report.md").read_text()
+        assert ("a lead, and not a verdict" in page) is lead and (", exploratory |" in page) is lead
+        assert not page.count("Not finished")
+
+
 def test_an_error_leaves_the_earlier_report(study, directory, monkeypatch):
     before = {path: path.stat().st_mtime_ns for path in directory.rglob("*")}
     monkeypatch.setattr(plots, "save", lambda figure, path: 1 / 0)
