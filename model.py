@@ -83,6 +83,12 @@ def _causal_halves(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return torch.cat(outputs, 1).view(shape)
 
 
+def deterministic() -> None:
+    """Make training on CPUs give the same bits every time: else the embedding's backward adds in any order."""
+    torch.use_deterministic_algorithms(not torch.cuda.is_available())
+    torch.utils.deterministic.fill_uninitialized_memory = False  # it would cost 15%, and nothing reads it
+
+
 def tune(device: torch.device) -> None:
     """Settings of this process under which fp32 products and, on CPUs, large tensors cost least.
 

@@ -54,6 +54,11 @@ RANK = int(os.environ.get("RANK", "0"))  # set by torchrun; rank 0 alone locks, 
 WORLD = int(os.environ.get("WORLD_SIZE", "1"))  # processes, set by torchrun
 
 
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 # --- JSON and hashes -------------------------------------------------------------------------------------------
 
 

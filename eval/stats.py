@@ -228,9 +228,6 @@ class Verdict:
     difference: float | None  # None without a seed
     interval: Interval | None  # 95%; of one seed: for these two models, not for seeds
     equivalence: Interval | None  # 90%, held against the margin
-    margin: float
-    seeds: int
-    planned: int
 
 
 def verdict(a: np.ndarray, b: np.ndarray, margin: float, planned: int) -> Verdict:
@@ -259,7 +256,7 @@ def verdict(a: np.ndarray, b: np.ndarray, margin: float, planned: int) -> Verdic
         label = "equivalent"
     else:
         label = "underpowered"
-    return Verdict(label, difference, interval, equivalence, margin, seeds, planned)
+    return Verdict(label, difference, interval, equivalence)
 
 
 def _check(a: np.ndarray, b: np.ndarray, margin: float, planned: int) -> None:

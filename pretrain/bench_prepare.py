@@ -21,7 +21,8 @@ import pyarrow.parquet as pq
 from data import source_files
 from experiment import Prepare, UserError, cli
 from pretrain.documents import encoder_of
-from pretrain.prepare import cores, prepare
+from pretrain.prepare import prepare
+from stage import cores
 from tokenizer.conditions import Condition
 from tokenizer.encode import Encoder
 

@@ -39,7 +39,7 @@ from experiment import Prepare, UserError, cli
 from pretrain import shards
 from pretrain.documents import Chunk, Recipe, chunks, encode_chunk, encoder_of
 from pretrain.shards import SPLITS, Encoded
-from stage import write_json
+from stage import cores, write_json
 from tokenizer.conditions import Condition
 
 BYTES_PER_TOKEN = 4  # of prose, about; it sizes stretches
@@ -244,10 +244,6 @@ def _disk_full(directory: Path) -> Iterator[None]:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise UserError(f"{directory}: the disk is full; make room and run it again to go on") from None
-
-
-def cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _part(text: str) -> tuple[int, int]:

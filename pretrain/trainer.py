@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 import stage
 from eval import bpb, hellaswag
 from experiment import Pretrain, UserError
-from model import GPT, GPTConfig, tune
+from model import GPT, GPTConfig, deterministic, tune
 from tokenizer.encode import Encoder
 
 LOG_EVERY = 10  # steps
@@ -57,8 +57,7 @@ def placed() -> Iterator[Place]:
         torch.cuda.set_device(device)
     else:
         device = torch.device("cpu")
-        torch.use_deterministic_algorithms(True)  # else the embedding's backward adds in any order
-        torch.utils.deterministic.fill_uninitialized_memory = False  # would cost 15%; nothing reads it
+    deterministic()
     tune(device)
     if stage.WORLD > 1:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")

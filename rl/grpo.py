@@ -53,11 +53,12 @@ def train(run: Run) -> None:
     from transformers import GPT2LMHeadModel
     from transformers.utils import logging
 
+    from model import deterministic
     from rl.trl_fixes import Trainer
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    torch.use_deterministic_algorithms(not torch.cuda.is_available())
+    deterministic()
     encoder = encode.from_dir(run.parent / "model")
     arguments = configure(run)
     model = GPT2LMHeadModel.from_pretrained(run.parent / "model", dtype=torch.float32).to(arguments.device)

@@ -18,6 +18,7 @@ import numpy as np
 
 from experiment import UserError
 from sft.curriculum import Part
+from stage import cores
 from tokenizer import chat
 from tokenizer.encode import Encoder
 
@@ -99,8 +100,7 @@ def _converted(convert: Convert, order: np.ndarray) -> Iterator[Row | str]:
     if len(order) <= ALONE:
         yield from map(convert, order.tolist())
         return
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    workers = max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    workers = max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     with multiprocessing.get_context("fork").Pool(
         workers, _adopt, (convert,)
     ) as pool:  # forked: rows are not copied

@@ -21,6 +21,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PrinterCallback,
 from trl import SFTConfig, SFTTrainer
 
 from experiment import SCHEDULES, Sft, UserError
+from model import deterministic
 from sft.batches import Unit
 from stage import Bar, Run, forget_lines, last_checkpoint
 from tokenizer import encode
@@ -180,8 +181,7 @@ def build(
     model: PreTrainedModel, encoder: Encoder, units: list[Unit], packed: bool, config: SFTConfig
 ) -> Trainer:
     """A trainer that takes the units in their order."""
-    torch.use_deterministic_algorithms(not torch.cuda.is_available())
-    torch.utils.deterministic.fill_uninitialized_memory = False  # that would cost 15% and nothing reads it
+    deterministic()
     trainer = Trainer(
         model,
         args=config,

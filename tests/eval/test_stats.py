@@ -192,7 +192,7 @@ def test_holm():
 )
 def test_the_verdict(counts, label):
     found = stats.verdict(*arms(counts), margin=0.05, planned=len(counts))
-    assert (found.label, found.seeds) == (label, len(counts))
+    assert found.label == label
     assert found.difference == pytest.approx(np.mean(counts) / 100)
     assert found.interval.low <= found.equivalence.low <= found.equivalence.high <= found.interval.high
 
