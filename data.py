@@ -152,16 +152,20 @@ def rows(
 
 
 def _generated(kind: str, split: str, n: int, name: str | None) -> Iterator[dict]:
-    """`sample`'s rows: where kinds share a generator, each has other problems. Worked answers are its `name`."""
-    if name not in (None, "worked") or name and kind not in ("text", "gsm8k"):
-        raise UserError(f"sample: there are no {kind} rows named '{name}'; text and gsm8k rows may be 'worked'")
+    """`sample`'s rows: where kinds share a generator, each has other problems. Worked answers go by `name`: `worked`,
+    or `worked_10` with a tenth of their products in signs."""
+    named = re.fullmatch(r"worked(?:_([1-9][0-9]?))?", name or "worked")
+    if named is None or name and kind not in ("text", "gsm8k"):
+        said = "text and gsm8k rows may be 'worked', or 'worked_10' with 10% of the products in signs"
+        raise UserError(f"sample: there are no {kind} rows named '{name}'; {said}")
+    signs = int(named[1] or 100) / 100
     held_apart = "validation" if kind in ("text", "hellaswag") else "test"
     if split not in ("train", held_apart):
         raise UserError(f"sample: {kind} rows have no split '{split}'; there are train and {held_apart}")
     make = {
-        "text": lambda: (_conversations if name else sample.documents)(0, split),
+        "text": lambda: _conversations(0, split, signs) if name else sample.documents(0, split),
         "tulu": lambda: sample.chats(split, n, 0),
-        "gsm8k": lambda: (sample.worked if name else sample.word_problems)(split, n, 0),
+        "gsm8k": lambda: sample.worked(split, n, 0, signs) if name else sample.word_problems(split, n, 0),
         "tinygsm": lambda: sample.word_problems(split, n, 1),
         "svamp": lambda: sample.word_problems(split, n, 2),
         "drills": lambda: sample.drills(n, 0),
@@ -170,13 +174,13 @@ def _generated(kind: str, split: str, n: int, name: str | None) -> Iterator[dict
     return make[kind]()
 
 
-def _conversations(seed: int, split: str) -> Iterator[dict]:
+def _conversations(seed: int, split: str, signs: float) -> Iterator[dict]:
     """Worked answers as documents in the chat template, without end: a model of them can be asked at once."""
     if split != "train":
         raise UserError(f"sample: documents of worked answers have no split '{split}'; there is train")
     from tokenizer import chat
 
-    for row in sample.worked(split, -1, seed):
+    for row in sample.worked(split, -1, seed, signs):
         yield {"text": chat.as_text(chat.conversation(row["question"], row["answer"]))}
 
 

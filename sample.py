@@ -495,23 +495,32 @@ _WORKED_SEEN, _WORKED_HELD_OUT = (
 WORKED_FACTORS = ((2, 9), (11, 99), (11, 99), (101, 999), (101, 999), (101, 999))    # of the other factor
 
 
-def worked(split: str, n: int, seed: int) -> Iterator[dict]:
+def worked(split: str, n: int, seed: int, signs: float = 1.0) -> Iterator[dict]:
     """`n` problems of "train" or "test", each with its worked answer: {question, answer, template, seen}.
 
     Six in ten are products: of the table (in "train" alone), of two digits by one, and most of three digits
     by one; the rest are word problems of one to three steps. One product in five is kept for "test", where no
     question comes twice; of its word problems a fifth have templates that training does not know. Negative
-    `n`: without end.
+    `n`: without end. `signs` is the share of products that answers write as `6 * 9 = 54`; the others are "6
+    times 9 is 54", which no vocabulary finds: the same problems and workings with fewer facts.
     """
     test = _is_held_apart(split, "test")
-    rng = random.Random(f"worked {split} {seed}")
+    rng, spelling = random.Random(f"worked {split} {seed}"), random.Random(f"spelling {split} {seed}")
     asked = set()
     while n:
         row = (_worked_product if rng.random() < WORKED_PRODUCTS else _worked_problem)(rng, test)
         if not (test and row["question"] in asked):
             asked.add(row["question"])
             n -= 1
-            yield row
+            yield row if signs == 1 else row | {"answer": _in_words(row["answer"], 1 - signs, spelling)}
+
+
+def _in_words(answer: str, share: float, rng: random.Random) -> str:
+    """An answer with a share of its products in words."""
+    def write(found: re.Match) -> str:
+        return "{} times {} is ".format(*found.groups()) if rng.random() < share else found[0]
+
+    return re.sub(r"(\d+) \* (\d+) = ", write, answer)
 
 
 def _product_for_test(a: int, b: int) -> bool:

@@ -292,7 +292,8 @@ def test_worked_answers_of_sample_are_rows_and_conversations():
     rows, texts = read("sample", "gsm8k", limit=20, name="worked"), data.rows("sample", "text", "train", name="worked")
     for row, document in zip(rows, texts):
         assert document["text"] == f"User: {row['question']}\nAssistant: {row['answer']}"
-    for kind, name in (("tulu", "worked"), ("gsm8k", "other")):
+    assert " times " in next(data.rows("sample", "text", "train", name="worked_10"))["text"]
+    for kind, name in (("tulu", "worked"), ("gsm8k", "other"), ("gsm8k", "worked_0"), ("text", "worked_100")):
         with pytest.raises(UserError, match=f"sample: there are no {kind} rows named '{name}'"):
             data.rows("sample", kind, "train", name=name)
     with pytest.raises(UserError, match="documents of worked answers have no split 'validation'"):

@@ -180,6 +180,15 @@ def test_worked_test_items_are_asked_nowhere_in_training():
         assert last == value and all(op != "*" or x * y == z for x, op, y, z in equations(row["answer"]))
 
 
+def test_worked_answers_in_words_are_the_same_with_fewer_facts():
+    rows, words = (list(sample.worked("train", 2000, 0, signs)) for signs in (1.0, 0.1))
+    assert [row["question"] for row in rows] == [row["question"] for row in words]
+    spelled = [re.sub(r"(\d+) times (\d+) is ", r"\1 * \2 = ", row["answer"]) for row in words]
+    assert spelled == [row["answer"] for row in rows]
+    facts = [sum(len(multiplication.find(row["answer"])) for row in each) for each in (rows, words)]
+    assert 0.08 < facts[1] / facts[0] < 0.12
+
+
 def test_documents_and_chats_hold_no_test_problem():
     test = {shape(row["question"]) for row in sample.word_problems("test", 1000, 0)}
     texts = [row["text"] for row in itertools.islice(sample.documents(0, "train"), 10_000)]
