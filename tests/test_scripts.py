@@ -71,7 +71,12 @@ class Cluster:
         own = {"RUNS": str(self.root.parent / "runs")} | variables
         kept = {key: value for key, value in os.environ.items() if key not in ("NPROC", "CUDA_VISIBLE_DEVICES")}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        return subprocess.Popen(["bash", *words], cwd=self.root, env=kept | own, start_new_session=True, **pipes)
+
+        def hear():  # SIGINT, which a shell that starts the tests in the background makes all below it ignore
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+        where = {"cwd": self.root, "env": kept | own, "start_new_session": True, "preexec_fn": hear}
+        return subprocess.Popen(["bash", *words], **where, **pipes)
 
     def run(self, script, *words, **variables):
         """(exit code, stdout and stderr) of a job."""

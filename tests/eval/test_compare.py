@@ -80,6 +80,7 @@ def respoil(directory, spoil):
         ("refutes", {"contrast": "[baseline, mul_tokens]"}),
         ("equivalent", {"metric": "hellaswag", "margin": 0.9}),
         ("underpowered", {"metric": "hellaswag", "margin": 0.0001}),
+        ("supports, exploratory", {"exploratory": "true"}),
     ],
 )
 def test_the_verdict_is_printed_and_written(study, capsys, label, keys):
@@ -98,6 +99,8 @@ def test_the_verdict_is_printed_and_written(study, capsys, label, keys):
         content["words"]["headline"]
         and content["words"]["explanation"] in (results(study) / "report/report.md").read_text()
     )
+    assert "Not finished" not in content["words"]["headline"]
+    assert ("a lead, and not a verdict" in content["words"]["explanation"]) == ("exploratory" in keys)
 
 
 def test_every_figure_of_a_contrast_is_that_of_the_outcomes(study):

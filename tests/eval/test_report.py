@@ -179,18 +179,6 @@ def test_the_contrast_after_every_stage_is_in_the_summary(directory):
     assert len(content["by_stage"]) == 3
 
 
-def test_what_was_not_registered_is_called_a_lead(study, capsys):
-    decided = study.read_text()
-    for text, lead in ((decided.replace("margin: 0.02", "margin: 0.02, exploratory: true"), True), (decided, False)):
-        study.write_text(text)
-        compare.main([str(study)])
-        *_, sentence, _ = capsys.readouterr().out.splitlines()
-        assert (", exploratory: mul_tokens − baseline" in sentence) is lead
-        page = (study.parent / "runs/study/report/report.md").read_text()
-        assert ("a lead, and not a verdict" in page) is lead and (", exploratory |" in page) is lead
-        assert not page.count("Not finished")
-
-
 def test_an_error_leaves_the_earlier_report(study, directory, monkeypatch):
     before = {path: path.stat().st_mtime_ns for path in directory.rglob("*")}
     monkeypatch.setattr(plots, "save", lambda figure, path: 1 / 0)
