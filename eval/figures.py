@@ -1,7 +1,7 @@
 """What a report shows: each figure as a tidy table with the way it is drawn, worked out once.
 
-The page draws these tables in the browser (eval/page/figure.js, eval/page/kinds.js), eval/plots.py draws them as PDF, and each is
-written as CSV. A row whose `seed` is empty is over all seeds. There are four kinds:
+The page draws these tables in the browser (eval/page/figure.js and kinds.js), eval/plots.py draws them as PDF, and
+each is written as CSV. A row whose `seed` is empty is over all seeds. There are four kinds:
 
     dots     a value, with an interval, for every group × series; a panel for each facet
     lines    a curve for every series, faint for a seed

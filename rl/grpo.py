@@ -8,8 +8,9 @@ from the weights of the moment. A group whose rewards are all equal has no advan
 sampled once more. Rewards (rl/rewards.py) see the completions' ids rendered by our tokenizer; advantages,
 loss and optimizer are TRL's.
 
-Writes model/, metrics.jsonl (a line a step), samples.jsonl (a group a step) and prompts.json (how often the
-parent solved each candidate, where `pass_at` asks). Killed, it goes on from its last checkpoint, where `save_every` asked for any.
+Writes model/, metrics.jsonl (a line a step), samples.jsonl (a group a step) and, where `pass_at` asks,
+prompts.json (how often the parent solved each candidate). Killed, it goes on from its last checkpoint, where
+`save_every` asked for any.
 """
 
 import json
