@@ -244,7 +244,8 @@ def _json_rows(file: Path) -> Iterator[tuple[int, dict]]:
 
 
 def split_dev(found: Iterable[dict], size: int = DEV) -> tuple[list[dict], list[dict]]:
-    """(train, dev): dev is the rows of the `size` smallest SHA-256 of a question, repeats of it included.
+    """(train, dev): dev is the rows of the `size` smallest SHA-256 of a question, repeats of it included. A larger
+    source that contains this one (GSM8K-Aug, GSM8K) has another dev, and may train on most of this one's.
 
     Raises UserError where that would leave nothing to train on.
     """
