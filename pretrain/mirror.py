@@ -7,7 +7,6 @@ stop keeps its id. metrics.jsonl is written always, and is what everything else 
 from collections.abc import Callable
 
 import stage
-from experiment import UserError
 
 Report = Callable[[dict[str, float]], None]
 
@@ -19,10 +18,7 @@ def mirror(run: stage.Run, kind: str, step: int) -> Report:
     try:
         return {"tensorboard": _tensorboard, "wandb": _wandb}[kind](run, step)
     except ImportError:
-        key = f"{run.experiment.path}: stages.{run.name}.report_to"
-        raise UserError(
-            f"{key}: {kind} is not installed; run: .venv/bin/pip install {kind}, or say none"
-        ) from None
+        run.refuse("report_to", f"{kind} is not installed; run: .venv/bin/pip install {kind}, or say none")
 
 
 def _tensorboard(run: stage.Run, step: int) -> Report:

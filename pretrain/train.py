@@ -45,8 +45,7 @@ def train(run: stage.Run, place: Place) -> None:
     config = GPTConfig(encoder.size, spec.n_layer, spec.n_head, spec.n_embd, spec.block_size)
     refuse_cpu(config, place.device)
     if spec.batch_size % place.world:
-        key, asked = f"{run.experiment.path}: stages.{run.name}.batch_size", spec.batch_size
-        raise UserError(f"{key}: {asked} is not a multiple of {place.world} processes; start another number")
+        run.refuse("batch_size", f"{spec.batch_size} is not a multiple of {place.world} processes; start another number")
     share = spec.batch_size // place.world
     windows = Windows(Documents(run.parent, "train", encoder.fingerprint()), spec.block_size, run.seed)
     if spec.examples:

@@ -13,7 +13,6 @@ import stage
 from data import rows, split_dev
 from eval import gsm8k
 from eval.gsm8k import Problem
-from experiment import UserError
 from stage import Run
 from tokenizer.encode import Encoder
 
@@ -26,7 +25,7 @@ def choose(run: Run, encoder: Encoder, context: int, solve: Solve) -> tuple[list
     Where too few for one step are solved sometimes, some of the others are used all the same, and counted.
     Raises UserError where not even all those that fit the context are enough.
     """
-    spec, where = run.spec, f"{run.experiment.path}: stages.{run.name}.prompts"
+    spec = run.spec
     training, _ = split_dev(rows(spec.data, "gsm8k", "train", name=spec.name))
     problems, skipped = gsm8k.problems(training)
     drawn = random.Random(run.seed).sample(problems, min(spec.prompts, len(problems)))
@@ -34,10 +33,8 @@ def choose(run: Run, encoder: Encoder, context: int, solve: Solve) -> tuple[list
     fitting = [p for p in drawn if len(ids[p.id]) + spec.max_new_tokens <= context]
     needed = spec.batch_size // spec.group_size  # prompts of a step
     if len(fitting) < needed:
-        raise UserError(
-            f"{where}: a step takes {needed}, and of {len(drawn)} drawn {len(fitting)} fit beside "
-            f"{spec.max_new_tokens} new tokens: draw more, or lower max_new_tokens"
-        )
+        said = f"a step takes {needed}, and of {len(drawn)} drawn {len(fitting)} fit beside {spec.max_new_tokens} new tokens"
+        run.refuse("prompts", f"{said}: draw more, or lower max_new_tokens")
     solved = [None] * len(fitting)
     if spec.pass_at:
         solved = _solved(run, fitting, ids, solve)
@@ -47,7 +44,8 @@ def choose(run: Run, encoder: Encoder, context: int, solve: Solve) -> tuple[list
     counts |= {"drawn": len(drawn), "too long": len(drawn) - len(fitting), "kept": kept}
     counts |= {"never solved": use.count(1), "always solved": use.count(2)}
     counts |= {"used all the same": max(0, needed - kept)}
-    print(f"{where}: {', '.join(f'{n} {what}' for what, n in counts.items())}", file=sys.stderr)
+    said = ", ".join(f"{n} {what}" for what, n in counts.items())
+    print(f"{run.experiment.path}: stages.{run.name}.prompts: {said}", file=sys.stderr)
     used = sorted(zip(use, fitting), key=lambda pair: pair[0])[: max(kept, needed)]
     return [{"prompt": ids[p.id], "gold": p.gold} for _, p in used], counts
 
