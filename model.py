@@ -25,15 +25,22 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from experiment import UserError
+from pipeline.errors import UserError
 
 LOSS_CHUNK = 8192  # tokens whose logits exist at one time: 8192 × 50432 in bf16 is 0.8 GB, in fp32 1.7 GB
-INIT_STD = 0.02  # at GPT-2's width and above; a narrower model starts wider, as 1/√n_embd: at 0.02 it hardly starts
+INIT_STD = (
+    0.02  # at GPT-2's width and above; a narrower model starts wider, as 1/√n_embd: at 0.02 it hardly starts
+)
 CONV1D = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
 MASKS = (".attn.bias", ".attn.masked_bias")  # causal masks that old GPT-2 files carry as tensors
 ARCHITECTURE = {  # keys of config.json that change what GPT-2 computes, and the values that are computed here
-    "model_type": "gpt2", "activation_function": "gelu_new", "layer_norm_epsilon": 1e-5, "n_inner": None,
-    "scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False, "add_cross_attention": False,
+    "model_type": "gpt2",
+    "activation_function": "gelu_new",
+    "layer_norm_epsilon": 1e-5,
+    "n_inner": None,
+    "scale_attn_weights": True,
+    "scale_attn_by_inverse_layer_idx": False,
+    "add_cross_attention": False,
     "tie_word_embeddings": True,
 }
 
@@ -104,7 +111,10 @@ def tune(device: torch.device) -> None:
             torch.set_float32_matmul_precision("highest")
         with contextlib.suppress(AttributeError):  # not glibc
             mallopt = ctypes.CDLL(None).mallopt
-            mallopt(-3, 32 << 20), mallopt(-1, 1 << 30)  # M_MMAP_THRESHOLD, at its maximum, and M_TRIM_THRESHOLD
+            (
+                mallopt(-3, 32 << 20),
+                mallopt(-1, 1 << 30),
+            )  # M_MMAP_THRESHOLD, at its maximum, and M_TRIM_THRESHOLD
 
 
 class Attention(nn.Module):
@@ -216,7 +226,7 @@ class GPT(nn.Module):
     def _losses(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """Cross-entropy in fp32 (tokens,) of hidden states (tokens, n_embd)."""
         logits = F.linear(hidden, self.wte.weight)
-        logits[:, self.config.vocab_size:] = -math.inf
+        logits[:, self.config.vocab_size :] = -math.inf
         return F.cross_entropy(logits.float(), targets, reduction="none")
 
     def flops_per_token(self, length: int | None = None) -> float:
@@ -231,8 +241,13 @@ class GPT(nn.Module):
         return 6 * n + 12 * c.n_layer * c.n_embd * (length or c.block_size)
 
     @classmethod
-    def from_tensors(cls, tensors: dict[str, Tensor], config: GPTConfig, device: str | torch.device = "cpu",
-                     dtype: torch.dtype = torch.float32) -> "GPT":
+    def from_tensors(
+        cls,
+        tensors: dict[str, Tensor],
+        config: GPTConfig,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> "GPT":
         """A model made of tensors under our names. Raises UserError naming any that do not fit."""
         _check(tensors, config)
         with torch.device("meta"):
@@ -241,8 +256,9 @@ class GPT(nn.Module):
         return model
 
     @classmethod
-    def from_directory(cls, model_dir: Path | str, device: str | torch.device = "cpu",
-                       dtype: torch.dtype = torch.float32) -> "GPT":
+    def from_directory(
+        cls, model_dir: Path | str, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+    ) -> "GPT":
         """The model of a Hugging Face GPT-2 directory (config.json, model.safetensors), in eval mode.
 
         Raises UserError where a file is missing or unreadable, or where it holds another architecture.
@@ -266,8 +282,9 @@ def read_directory(model_dir: Path | str) -> tuple[GPTConfig, dict[str, Tensor]]
         if values.get(key, ours) != ours:
             raise UserError(f"{config_file}: {key} is {values[key]!r}; only GPT-2's {ours!r} is supported")
     try:
-        config = GPTConfig(values["vocab_size"], values["n_layer"], values["n_head"], values["n_embd"],
-                           values["n_positions"])
+        config = GPTConfig(
+            values["vocab_size"], values["n_layer"], values["n_head"], values["n_embd"], values["n_positions"]
+        )
     except KeyError as error:
         raise UserError(f"{config_file}: the key {error} is missing") from None
     return config, tensors
@@ -280,16 +297,21 @@ def to_hf(state: dict[str, Tensor], config: GPTConfig) -> dict[str, Tensor]:
     """
     _check(state, config)
     tensors = state | {"wte.weight": state["wte.weight"][: config.vocab_size]}
-    return {f"transformer.{name}": (t.t() if name.endswith(CONV1D) else t).contiguous()
-            for name, t in tensors.items()}
+    return {
+        f"transformer.{name}": (t.t() if name.endswith(CONV1D) else t).contiguous()
+        for name, t in tensors.items()
+    }
 
 
 def from_hf(tensors: dict[str, Tensor], config: GPTConfig) -> dict[str, Tensor]:
     """The inverse of `to_hf`; padded rows are zeros. Names may lack the prefix, as in GPT-2's first files."""
     head = tensors.get("lm_head.weight")
     names = {name: name.removeprefix("transformer.") for name in tensors if name != "lm_head.weight"}
-    state = {ours: tensors[name].t().contiguous() if ours.endswith(CONV1D) else tensors[name]
-             for name, ours in names.items() if not ours.endswith(MASKS)}
+    state = {
+        ours: tensors[name].t().contiguous() if ours.endswith(CONV1D) else tensors[name]
+        for name, ours in names.items()
+        if not ours.endswith(MASKS)
+    }
     rows = state.get("wte.weight")
     if rows is not None:
         if head is not None and not torch.equal(head, rows):
@@ -306,7 +328,10 @@ def _check(state: dict[str, Tensor], config: GPTConfig) -> None:
         expected = {name: list(t.shape) for name, t in GPT(config).state_dict().items()}
     faults = [f"missing {name}" for name in expected.keys() - state.keys()]
     faults += [f"extra {name}" for name in state.keys() - expected.keys()]
-    faults += [f"{name} has shape {list(state[name].shape)}, not {shape}" for name, shape in expected.items()
-               if name in state and list(state[name].shape) != shape]
+    faults += [
+        f"{name} has shape {list(state[name].shape)}, not {shape}"
+        for name, shape in expected.items()
+        if name in state and list(state[name].shape) != shape
+    ]
     if faults:
         raise UserError(f"tensors do not fit the configuration: {'; '.join(sorted(faults))}")

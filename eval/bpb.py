@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from experiment import UserError
 from model import GPT
+from pipeline.errors import UserError
 
 BATCH_TOKENS = 16384  # padded tokens that are computed at one time
 

@@ -12,11 +12,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from eval.generate import generate
-from eval.gsm8k import prompt
+from eval.decode.generate import generate
 from eval.run import open_model
-from experiment import UserError, cli
+from eval.tasks.gsm8k import prompt
 from model import GPT
+from pipeline.errors import UserError, cli
 from tokenizer.encode import Encoder
 from tokenizer.show import FACT
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-import stage
-from eval import errors, stats
-from experiment import UserError
+from eval.grading import errors
+from eval.verdict import stats
+from pipeline.errors import UserError
+from pipeline.files import write_json
 
 SCHEMA = pa.schema(
     {
@@ -95,7 +96,7 @@ def _score(rows: list[dict]) -> dict:
 
 def write(directory: Path, rows: list[dict], summary: dict) -> list[str]:
     pq.write_table(pa.Table.from_pylist(rows, SCHEMA), directory / "outcomes.parquet")
-    stage.write_json(directory / "summary.json", summary)
+    write_json(directory / "summary.json", summary)
     return ["outcomes.parquet", "summary.json"]
 
 

@@ -27,13 +27,17 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-import stage
-from eval import bpb, errors, gsm8k, hellaswag, patching, probes
-from eval.generate import generate
+from eval import bpb
+from eval.decode.generate import generate
+from eval.grading import errors, patching
 from eval.outcomes import report, summarise, write
-from eval.sandbox import Sandbox
-from experiment import Eval, ProblemSet, UserError, cli
+from eval.programs.sandbox import Sandbox
+from eval.tasks import gsm8k, hellaswag, probes
 from model import GPT
+from pipeline import stage
+from pipeline.errors import UserError, cli
+from pipeline.identity import stage_dir
+from pipeline.sections import Eval, ProblemSet
 from tokenizer.encode import Encoder, from_dir
 
 PATCHES = 50  # replies with a replaced token, at most, in each set
@@ -150,7 +154,9 @@ def _check_lengths(items: list[Item], prompts: list[list[int]], context: int) ->
     asked = Counter(item.set for item in items)
     long = Counter(item.set for item, prompt in zip(items, prompts) if len(prompt) >= context)
     for name in (name for name, count in long.items() if count == asked[name]):
-        said = f"none of its problems could be asked: all {asked[name]} are longer than the context of {context}"
+        said = (
+            f"none of its problems could be asked: all {asked[name]} are longer than the context of {context}"
+        )
         raise UserError(f"eval.sets.{name}: {said}; give shorter ones, or a model with a longer context")
 
 
@@ -194,7 +200,9 @@ def _hellaswag_row(name: str, row: hellaswag.Row, outcome: dict) -> dict:
     return asked | {"correct": outcome.pop("acc_norm")} | outcome
 
 
-def _bits_per_byte(model: GPT, encoder: Encoder, texts: list, counts: np.ndarray, bar: Callable) -> dict[str, dict]:
+def _bits_per_byte(
+    model: GPT, encoder: Encoder, texts: list, counts: np.ndarray, bar: Callable
+) -> dict[str, dict]:
     with bar(sum(map(len, texts)), "tokens of validation") as progress:
         nats = bpb.document_nats(model, texts, encoder.eos, progress.update)
     return bpb.bits_per_byte(nats, texts, counts)
@@ -260,7 +268,7 @@ def main(argv: list[str] | None = None) -> None:
             return
         model, encoder = open_model(run.parent / "model", run.spec.precision)
         prepare = run.experiment.ancestor(run.name, "prepare")
-        validation = prepare and stage.stage_dir(run.experiment, run.condition, run.seed, prepare)
+        validation = prepare and stage_dir(run.experiment, run.condition, run.seed, prepare)
         rows, summary, record = evaluate(model, encoder, run.spec, validation, run.bar)
         tokens = sum(len(row["tokens"]) for row in rows if "tokens" in row)
         run.finish(write(run.dir, rows, summary), tokens=tokens, examples=len(rows), **record)

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from experiment import UserError
+from pipeline.errors import UserError
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 

@@ -16,9 +16,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-import data
-import sample
-from experiment import Prepare, UserError
+from pipeline.errors import UserError
+from pipeline.rows import load_rows, source_files
+from pipeline.sample.worked import drills
+from pipeline.sections import Prepare
 from pretrain import shards
 from pretrain.shards import SPLITS, Block, Encoded
 from tokenizer.conditions import Condition
@@ -51,7 +52,7 @@ class Chunk(NamedTuple):
 
 def chunks(spec: Prepare) -> Iterator[Chunk]:
     """The source in order. Raises UserError where a file cannot be read."""
-    files = [] if spec.data == "sample" else data.source_files(spec.data, spec.name, "train")
+    files = [] if spec.data == "sample" else source_files(spec.data, spec.name, "train")
     parts = _parquet(files) if files and files[0].suffix == ".parquet" else _rows(spec)
     for number, part in enumerate(parts):
         yield part._replace(number=number)
@@ -75,7 +76,7 @@ def _parquet(files: list[Path]) -> Iterator[Chunk]:
 
 def _rows(spec: Prepare) -> Iterator[Chunk]:
     texts, size = [], 0
-    for row in data.rows(spec.data, "text", "train", name=spec.name):
+    for row in load_rows(spec.data, "text", "train", name=spec.name):
         texts.append(row["text"])
         size += len(row["text"] or "")
         if size >= CHUNK:
@@ -143,7 +144,7 @@ def encoder_of(condition: tuple) -> Encoder:
 
 def drill_documents(seed: int) -> Iterator[str]:
     """Generated arithmetic with its working, without end; nothing that a test of generated products asks."""
-    rows = sample.drills(sys.maxsize, seed, all_products=False)
+    rows = drills(sys.maxsize, seed, all_products=False)
     texts = (f"{row['question']}\n{row['answer'].rpartition('####')[0].rstrip()}" for row in rows)
     while True:
         yield "\n\n".join(itertools.islice(texts, DRILLS))

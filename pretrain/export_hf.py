@@ -16,9 +16,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-import stage
-from experiment import UserError, cli
 from model import GPT, GPTConfig, to_hf
+from pipeline import stage
+from pipeline.errors import UserError, cli
 from tokenizer import encode
 from tokenizer.encode import Encoder
 
@@ -73,10 +73,14 @@ def compare(model: GPT, directory: Path) -> None:
     config = model.config
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(config.vocab_size, (2, min(config.block_size, 256)), generator=generator)
-    ours = GPT.from_tensors({n: t.detach().cpu() for n, t in model.state_dict().items()}, config, dtype=torch.float64)
+    ours = GPT.from_tensors(
+        {n: t.detach().cpu() for n, t in model.state_dict().items()}, config, dtype=torch.float64
+    )
     difference = (ours.eval()(ids) - theirs.eval().double()(ids).logits).abs().max().item()
     if not difference <= TOLERANCE:
-        raise UserError(f"{directory}: logits differ by {difference:.2g}, more than {TOLERANCE:.0e}: the export is wrong")
+        raise UserError(
+            f"{directory}: logits differ by {difference:.2g}, more than {TOLERANCE:.0e}: the export is wrong"
+        )
 
 
 def read(directory: Path) -> GPT:
@@ -85,14 +89,18 @@ def read(directory: Path) -> GPT:
         config = GPTConfig(**json.loads((directory / "config.json").read_text()))
         tensors = load_file(directory / "model.safetensors")
     except (OSError, ValueError, TypeError, SafetensorError) as error:
-        raise UserError(f"{directory}: cannot be read as a pretrained model ({error}); rerun pretrain") from None
+        raise UserError(
+            f"{directory}: cannot be read as a pretrained model ({error}); rerun pretrain"
+        ) from None
     return GPT.from_tensors(tensors, config)
 
 
 def main(argv: list[str] | None = None) -> None:
     with stage.begin("export", argv, __doc__) as run:
         if run is not None:
-            files = export(read(run.parent), encode.for_run(run.experiment, run.condition), run.dir / "model", run.card())
+            files = export(
+                read(run.parent), encode.for_run(run.experiment, run.condition), run.dir / "model", run.card()
+            )
             run.finish([f"model/{name}" for name in files])
 
 

@@ -24,13 +24,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-import stage
-from data import base_directory
-from experiment import UserError, cli
 from model import GPT, from_hf, read_directory
+from pipeline import stage
+from pipeline.errors import UserError, cli
+from pipeline.files import sha256
+from pipeline.hub import base_directory
 from pretrain.export_hf import export
 from tokenizer import encode
 from tokenizer.encode import Encoder
+
 
 def widen(directory: Path, encoder: Encoder, rows: str, seed: int) -> GPT:
     """The model of a directory with a row for each of the encoder's ids.
@@ -81,7 +83,7 @@ def main(argv: list[str] | None = None) -> None:
             encoder, directory = encode.for_run(run.experiment, run.condition), base_directory(run.spec.base)
             model = widen(directory, encoder, run.spec.rows, run.seed)
             files = export(model, encoder, run.dir / "model", run.card())
-            base = stage.sha256(directory / "model.safetensors")
+            base = sha256(directory / "model.safetensors")
             run.finish([f"model/{name}" for name in files], base_sha256=base)
 
 

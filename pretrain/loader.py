@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from experiment import UserError
+from pipeline.errors import UserError
+from pipeline.files import read_json
 from pretrain import shards
 from pretrain.shards import BYTES, FACTS, TOKENS
-from stage import read_json
 
 
 class Documents:

@@ -6,14 +6,16 @@ stop keeps its id. metrics.jsonl is written always, and is what everything else 
 
 from collections.abc import Callable
 
-import stage
+from pipeline import stage, world
+from pipeline.files import digest
+from pipeline.identity import section
 
 Report = Callable[[dict[str, float]], None]
 
 
 def mirror(run: stage.Run, kind: str, step: int) -> Report:
     """What to hand every line of metrics to. Raises UserError where the package is not installed."""
-    if kind == "none" or stage.RANK:
+    if kind == "none" or world.RANK:
         return lambda metrics: None
     try:
         return {"tensorboard": _tensorboard, "wandb": _wandb}[kind](run, step)
@@ -42,6 +44,6 @@ def _wandb(run: stage.Run, step: int) -> Report:
         "group": run.condition,
         "name": f"{run.condition}-s{run.seed} {run.name}",
     }
-    identity = stage.digest([run.identity, str(run.dir)])[:16]
-    wandb.init(**names, id=identity, resume="allow", dir=str(run.dir), config=stage.section(run.spec))
+    identity = digest([run.identity, str(run.dir)])[:16]
+    wandb.init(**names, id=identity, resume="allow", dir=str(run.dir), config=section(run.spec))
     return lambda metrics: wandb.log(metrics, step=metrics["step"])

@@ -34,17 +34,24 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
-import stage
-from experiment import Prepare, UserError, cli
+from pipeline import stage
+from pipeline.errors import UserError, cli
+from pipeline.files import write_json
+from pipeline.identity import stage_dir
+from pipeline.progress import Bar
+from pipeline.sections import Prepare
+from pipeline.world import cores
 from pretrain import shards
 from pretrain.documents import Chunk, Recipe, chunks, encode_chunk, encoder_of
 from pretrain.shards import SPLITS, Encoded
-from stage import cores, write_json
 from tokenizer.conditions import Condition
 
 BYTES_PER_TOKEN = 4  # of prose, about; it sizes stretches
 AHEAD = 4  # chunks encoded ahead of the writer, for each worker
-SHORT = {"train": 0.0, "val": 0.1}  # share of a budget that the source may lack: which documents are held out is chance
+SHORT = {
+    "train": 0.0,
+    "val": 0.1,
+}  # share of a budget that the source may lack: which documents are held out is chance
 DISK_PER_TOKEN = 2.1  # bytes: uint16, and 16 bytes a document
 
 
@@ -283,7 +290,7 @@ def main(argv: list[str] | None = None) -> None:
 def _main_part(words: list[str], part: tuple[int, int]) -> None:
     """Parts of one stage work side by side in its directory, without its lock: each owns its stretches."""
     args, experiment, name = stage.parse("prepare", words, __doc__)
-    directory = stage.stage_dir(experiment, args.condition, args.seed, name)
+    directory = stage_dir(experiment, args.condition, args.seed, name)
     if (directory / "stage.json").exists():
         return print(f"{directory}: done already, skipped", file=sys.stderr)
     directory.mkdir(parents=True, exist_ok=True)
@@ -291,7 +298,7 @@ def _main_part(words: list[str], part: tuple[int, int]) -> None:
     _check_disk(directory, spec)
     total = (spec.tokens + spec.val_tokens) // part[1]
     label = f"{args.condition} {name} part {part[0]}/{part[1]}"
-    with _disk_full(directory), stage.Bar(directory, label, total, "tokens") as bar:
+    with _disk_full(directory), Bar(directory, label, total, "tokens") as bar:
         prepare(directory, spec, condition, cores(), bar.update, part)
 
 

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.lib.format import write_array_header_1_0
 
-from stage import read_json, sha256, write_json
+from pipeline.files import read_json, sha256, write_json
 
 SPLITS = ("train", "val")
 TOKENS, BYTES, FACTS, PLAIN = range(4)  # the columns of docs

@@ -25,15 +25,16 @@ from dataclasses import asdict
 import torch
 from torch import Tensor
 
-import stage
-from eval import bpb, hellaswag
-from experiment import UserError, cli
+from eval import bpb
+from eval.tasks import hellaswag
 from model import GPTConfig
+from pipeline import stage, world
+from pipeline.errors import UserError, cli
+from pipeline.files import forget_lines, write_json
 from pretrain import checkpoint
 from pretrain.loader import Documents, Windows
 from pretrain.mirror import mirror
 from pretrain.trainer import Meter, Place, Trainer, learning_rate, placed, refuse_cpu
-from stage import write_json
 from tokenizer import encode
 
 # --- the stage ----------------------------------------------------------------------------------------------
@@ -45,7 +46,10 @@ def train(run: stage.Run, place: Place) -> None:
     config = GPTConfig(encoder.size, spec.n_layer, spec.n_head, spec.n_embd, spec.block_size)
     refuse_cpu(config, place.device)
     if spec.batch_size % place.world:
-        run.refuse("batch_size", f"{spec.batch_size} is not a multiple of {place.world} processes; start another number")
+        run.refuse(
+            "batch_size",
+            f"{spec.batch_size} is not a multiple of {place.world} processes; start another number",
+        )
     share = spec.batch_size // place.world
     windows = Windows(Documents(run.parent, "train", encoder.fingerprint()), spec.block_size, run.seed)
     if spec.examples:
@@ -61,9 +65,11 @@ def train(run: stage.Run, place: Place) -> None:
     steps = place.gather(step)
     if min(steps) < max(steps):
         said = f"rank {steps.index(min(steps))} finds it at step {min(steps)}, another at {max(steps)}"
-        raise UserError(f"{saved}: is not the same for all processes: {said}; wait for the disk they share, run it again")
+        raise UserError(
+            f"{saved}: is not the same for all processes: {said}; wait for the disk they share, run it again"
+        )
     # A checkpoint comes before the looks at its own step, so those are looked at again.
-    stage.forget_lines(run.dir / "metrics.jsonl", step, lambda line: line["step"] + ("loss" not in line) / 2)
+    forget_lines(run.dir / "metrics.jsonl", step, lambda line: line["step"] + ("loss" not in line) / 2)
     trainer.wrap()
     reported = mirror(run, spec.report_to, step)
     meter = Meter(spec, place, trainer.model.flops_per_token())
@@ -139,7 +145,7 @@ def _diverged(run: stage.Run, windows: Windows, step: int, loss: float, norm: fl
     """Save which documents made the batch of a step; what to tell."""
     first = step * run.spec.batch_size
     batch = {number: list(windows.pieces(number)) for number in range(first, first + run.spec.batch_size)}
-    if stage.RANK == 0:
+    if world.RANK == 0:
         told = {"step": step + 1, "pieces": "of each window: [document, first token, tokens]"}
         write_json(run.dir / "bad_batch.json", told | {"windows": batch})
     said = f"step {step + 1:,} has loss {loss} and gradient norm {norm}, so nothing was updated"

@@ -15,10 +15,12 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-import stage
-from eval import bpb, hellaswag
-from experiment import Pretrain, UserError
+from eval import bpb
+from eval.tasks import hellaswag
 from model import GPT, GPTConfig, deterministic, tune
+from pipeline import world
+from pipeline.errors import UserError
+from pipeline.sections import Pretrain
 from tokenizer.encode import Encoder
 
 LOG_EVERY = 10  # steps
@@ -59,12 +61,12 @@ def placed() -> Iterator[Place]:
         device = torch.device("cpu")
     deterministic()
     tune(device)
-    if stage.WORLD > 1:
+    if world.WORLD > 1:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
-        yield Place(device, stage.RANK, stage.WORLD)
+        yield Place(device, world.RANK, world.WORLD)
     finally:
-        if stage.WORLD > 1:
+        if world.WORLD > 1:
             dist.destroy_process_group()
 
 

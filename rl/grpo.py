@@ -20,10 +20,13 @@ import shutil
 import time
 from collections.abc import Callable
 
-import stage
-from experiment import SCHEDULES, UserError, cli
+from pipeline import stage, world
+from pipeline.errors import UserError, cli
+from pipeline.files import forget_lines, last_checkpoint
+from pipeline.progress import Bar
+from pipeline.sections import SCHEDULES
+from pipeline.stage import Run
 from rl import prompts, rewards
-from stage import Run
 from tokenizer import encode
 from tokenizer.encode import Encoder
 
@@ -65,13 +68,13 @@ def train(run: Run) -> None:
     model = GPT2LMHeadModel.from_pretrained(run.parent / "model", dtype=torch.float32).to(arguments.device)
     rollouts = Rollouts(run, encoder, model)
     chosen = [None]
-    if stage.RANK == 0:
+    if world.RANK == 0:
         chosen = [prompts.choose(run, encoder, rollouts.config.block_size, rollouts.solve)]
     problems, counts = broadcast_object_list(chosen)[0]
     rollouts.gold = {tuple(problem["prompt"]): problem["gold"] for problem in problems}
-    checkpoint, done = stage.last_checkpoint(run.dir / "checkpoints")
+    checkpoint, done = last_checkpoint(run.dir / "checkpoints")
     for name in ("metrics.jsonl", "samples.jsonl"):
-        stage.forget_lines(run.dir / name, done)
+        forget_lines(run.dir / name, done)
     with run.bar(run.spec.steps, "steps", done) as bar:
         trainer = Trainer(
             model=model,
@@ -84,10 +87,14 @@ def train(run: Run) -> None:
         )
         trainer.train(resume_from_checkpoint=checkpoint)
     files = []
-    if stage.RANK == 0:
+    if world.RANK == 0:
         files = encode.save_model(model, encoder, run.dir / "model", run.card())
         shutil.rmtree(run.dir / "checkpoints", ignore_errors=True)
-    run.finish([f"model/{name}" for name in files], prompts=counts, **rollouts.cost(int(trainer.state.num_input_tokens_seen)))
+    run.finish(
+        [f"model/{name}" for name in files],
+        prompts=counts,
+        **rollouts.cost(int(trainer.state.num_input_tokens_seen)),
+    )
 
 
 def configure(run: Run):
@@ -95,10 +102,10 @@ def configure(run: Run):
     import torch
     from trl import GRPOConfig
 
-    spec, share = run.spec, run.spec.batch_size // stage.WORLD
-    if spec.batch_size % (spec.micro_batch * stage.WORLD) or share % spec.group_size:
+    spec, share = run.spec, run.spec.batch_size // world.WORLD
+    if spec.batch_size % (spec.micro_batch * world.WORLD) or share % spec.group_size:
         each = f"whole groups of {spec.group_size} and micro batches of {spec.micro_batch}"
-        run.refuse("batch_size", f"{spec.batch_size} on {stage.WORLD} GPUs does not give each {each}")
+        run.refuse("batch_size", f"{spec.batch_size} on {world.WORLD} GPUs does not give each {each}")
     run.check_precision()
     scaled = spec.loss != "dr_grpo"  # Dr. GRPO (Liu et al. 2025) leaves rewards unscaled
     defaults = {
@@ -183,14 +190,14 @@ class Rollouts:
         """`samples` completions of each prompt. Chance depends on the seed, `key` and the process alone."""
         import torch
 
-        from eval.generate import generate
+        from eval.decode.generate import generate
         from model import GPT, from_hf
 
         spec, device = self.run.spec, self.model.device
         dtype = torch.bfloat16 if spec.precision == "bf16" else torch.float32
         tensors = from_hf(self.model.state_dict(), self.config)
         policy = GPT.from_tensors(tensors, self.config, device, dtype).eval()
-        seed = random.Random(f"{self.run.seed} {key} {stage.RANK}").getrandbits(63)
+        seed = random.Random(f"{self.run.seed} {key} {world.RANK}").getrandbits(63)
         groups = generate(
             policy,
             asked,
@@ -229,10 +236,15 @@ class Rollouts:
 
         examples = self.run.spec.steps * self.run.spec.batch_size
         log = (self.run.dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-        sampled = stage.WORLD * sum(json.loads(line).get("sampled", 0) for line in log)
+        sampled = world.WORLD * sum(json.loads(line).get("sampled", 0) for line in log)
         with torch.device("meta"):
             per_token = GPT(self.config).flops_per_token(trained // examples)
-        return {"examples": examples, "tokens": trained, "sampled": sampled, "flops": per_token * (trained + sampled / 3)}
+        return {
+            "examples": examples,
+            "tokens": trained,
+            "sampled": sampled,
+            "flops": per_token * (trained + sampled / 3),
+        }
 
 
 def reward_functions(encoder: Encoder, terms: dict[str, rewards.Reward]) -> list[Callable[..., list[float]]]:
@@ -254,7 +266,7 @@ def reward_functions(encoder: Encoder, terms: dict[str, rewards.Reward]) -> list
 class Report:
     """A line of metrics, a group of completions and a tick of the bar for every step; UserError on NaN."""
 
-    def __init__(self, run: Run, rollouts: Rollouts, bar: stage.Bar):
+    def __init__(self, run: Run, rollouts: Rollouts, bar: Bar):
         self.run, self.rollouts, self.bar = run, rollouts, bar
         self.at = time.perf_counter()
 
@@ -270,7 +282,7 @@ class Report:
             metrics |= {"rollout_s": round(self.rollouts.seconds, 3)}
         self.run.log(step=step, **metrics, step_s=round(self.at - at, 3))
         self.bar.update(1, f"reward {logs['reward']:.2f}" if sampled else "")
-        if sampled and stage.RANK == 0:
+        if sampled and world.RANK == 0:
             self.show(step)
 
     def show(self, step: int) -> None:

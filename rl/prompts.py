@@ -9,11 +9,11 @@ import random
 import sys
 from collections.abc import Callable
 
-import stage
-from data import rows, split_dev
-from eval import gsm8k
-from eval.gsm8k import Problem
-from stage import Run
+from eval.tasks import gsm8k
+from eval.tasks.gsm8k import Problem
+from pipeline.files import read_json, write_json
+from pipeline.rows import load_rows, split_dev
+from pipeline.stage import Run
 from tokenizer.encode import Encoder
 
 Solve = Callable[[list[list[int]], list[str]], list[int]]  # (prompts, golds) → right ones of `pass_at`
@@ -26,7 +26,7 @@ def choose(run: Run, encoder: Encoder, context: int, solve: Solve) -> tuple[list
     Raises UserError where not even all those that fit the context are enough.
     """
     spec = run.spec
-    training, _ = split_dev(rows(spec.data, "gsm8k", "train", name=spec.name))
+    training, _ = split_dev(load_rows(spec.data, "gsm8k", "train", name=spec.name))
     problems, skipped = gsm8k.problems(training)
     drawn = random.Random(run.seed).sample(problems, min(spec.prompts, len(problems)))
     ids = {p.id: gsm8k.prompt(encoder, p.question) for p in drawn}
@@ -53,11 +53,11 @@ def choose(run: Run, encoder: Encoder, context: int, solve: Solve) -> tuple[list
 def _solved(run: Run, problems: list[Problem], ids: dict[str, list[int]], solve: Solve) -> list[int]:
     """How often each problem was solved: written to prompts.json, or read there by a run that goes on."""
     path = run.dir / "prompts.json"
-    known = stage.read_json(path)
+    known = read_json(path)
     if known is None:
         counts = solve([ids[p.id] for p in problems], [p.gold for p in problems])
         known = {p.id: count for p, count in zip(problems, counts)}
-        stage.write_json(path, known)
+        write_json(path, known)
     return [known[p.id] for p in problems]
 
 

@@ -31,7 +31,7 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
-from eval import answers
+from eval.grading import answers
 from tokenizer.encode import Encoder
 
 

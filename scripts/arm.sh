@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Run what one arm still has to do, in order: bash scripts/arm.sh EXPERIMENT CONDITION SEED [--set … --name NEW]
 source "$(dirname "$0")/common.sh"
-todo=$(python -m experiment todo "$@")
+todo=$(python -m pipeline todo "$@")
 while read -r kind stage; do
   [[ -z $kind ]] || bash "scripts/$kind.sh" "${@:1:3}" "$stage" "${@:4}" </dev/null
 done <<<"$todo"

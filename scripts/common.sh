@@ -7,7 +7,7 @@ export PYTHONPATH=$PWD
 
 # stage MODULE EXPERIMENT CONDITION SEED [STAGE] [--overwrite]: one process, or NPROC of them under torchrun.
 stage() {
-  python -m experiment check "$2" >/dev/null
+  python -m pipeline check "$2" >/dev/null
   if [[ ${NPROC:-1} -gt 1 ]]; then
     torchrun --standalone --nproc_per_node="$NPROC" -m "$@"
   else

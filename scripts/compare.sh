@@ -1,4 +1,4 @@
 #!/usr/bin/env bash
 # bash scripts/compare.sh EXPERIMENT [EXPERIMENT]
 source "$(dirname "$0")/common.sh"
-python -m eval.compare "$@"
+python -m eval.verdict.compare "$@"

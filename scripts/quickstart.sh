@@ -8,7 +8,7 @@ export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} # one thread an arm: for small mode
 
 logs=${RUNS:-runs}/$(basename "$experiment" .yaml)/logs
 mkdir -p "$logs"
-plan=$(python -m experiment plan "$experiment")
+plan=$(python -m pipeline plan "$experiment")
 pids=()
 trap 'for pid in "${pids[@]}"; do kill -- "-$pid" 2>/dev/null || true; done' INT TERM # an arm is a process group
 while read -r line; do
@@ -16,13 +16,13 @@ while read -r line; do
   setsid bash -c "$line" >"$logs/$condition-s$seed.log" 2>&1 &
   pids+=($!)
 done <<<"$plan"
-python -m experiment status "$experiment" --watch "${pids[@]}"
+python -m pipeline status "$experiment" --watch "${pids[@]}"
 failed=0
 for pid in "${pids[@]}"; do wait "$pid" || failed=1; done
 if [[ $failed -ne 0 ]]; then
-  python -m experiment status "$experiment"
+  python -m pipeline status "$experiment"
   grep -h '^error:' "$logs"/*.log >&2 || tail -n 5 "$logs"/*.log >&2
   echo "error: an arm failed; its log is in $logs; mend it and run this again" >&2
   exit 1
 fi
-python -m eval.compare "$experiment"
+python -m eval.verdict.compare "$experiment"

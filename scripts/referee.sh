@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# lm-evaluation-harness scores the same rows, and the two are compared row by row: see eval/referee.py. It changes
+# lm-evaluation-harness scores the same rows, and the two are compared row by row: see scripts/referee.py. It changes
 # pins, so it gets an environment of its own, .venv-referee, made on the first call.
 #   bash scripts/referee.sh MODEL_DIR --gsm8k gsm8k/test.parquet --hellaswag hellaswag/validation.parquet
 source "$(dirname "$0")/common.sh"
@@ -13,4 +13,4 @@ if [[ "$(cat .venv-referee/installed 2>/dev/null)" != "$harness" ]]; then
   pip "$harness"
   echo "$harness" > .venv-referee/installed
 fi
-python -m eval.referee "$@"
+python -m scripts.referee "$@"

@@ -17,9 +17,9 @@ arm() { # takes a line of the plan: [NPROC=N] bash scripts/arm.sh EXPERIMENT CON
 }
 export -f arm
 
-python -m experiment check "$experiment"
+python -m pipeline check "$experiment"
 mkdir -p "$LOGS" && rm -f "$LOGS/failed"
-python -m experiment plan "$experiment" >"$LOGS/plan"
+python -m pipeline plan "$experiment" >"$LOGS/plan"
 DEVICES=$(sed -n 's/^NPROC=\([0-9]*\) .*/\1/p;q' "$LOGS/plan")
 export DEVICES=${DEVICES:-1} GPUS=$(nvidia-smi --list-gpus 2>/dev/null | wc -l || true)
 if [[ $GPUS -gt 0 && $GPUS -lt $DEVICES ]]; then
@@ -32,4 +32,4 @@ if [[ -f $LOGS/failed ]]; then
   echo "error: $(wc -l <"$LOGS/failed") arms failed, see $(head -n1 "$LOGS/failed"); mend it and run this again" >&2
   exit 1
 fi
-python -m eval.compare "$experiment"
+python -m eval.verdict.compare "$experiment"

@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiment import UserError
+from pipeline.errors import UserError
+from pipeline.world import cores
 from sft.curriculum import Part
-from stage import cores
 from tokenizer import chat
 from tokenizer.encode import Encoder
 
@@ -90,7 +90,9 @@ def draw(count: int, convert: Convert, seed: Sequence[int], tally: Counter, sour
             yield row
     if not kept:
         dropped = ", ".join(f"{n} {reason}" for reason, n in tally.items() if reason != "read")
-        raise UserError(f"{source}: no row can be trained on: {dropped}; mend the stage's section or its data")
+        raise UserError(
+            f"{source}: no row can be trained on: {dropped}; mend the stage's section or its data"
+        )
     for epoch in itertools.count(1):
         for i in np.random.default_rng([*seed, epoch]).permutation(len(kept)):
             yield kept[i]

@@ -7,8 +7,8 @@ learning-rate schedule runs over all of them.
 from types import ModuleType
 from typing import NamedTuple
 
-import data
-from experiment import Sft
+from pipeline.rows import load_rows, split_dev
+from pipeline.sections import Sft
 from sft import gsm8k, tinygsm, tulu
 
 TASKS: dict[str, ModuleType] = {"drills": gsm8k, "gsm8k": gsm8k, "tinygsm": tinygsm, "tulu": tulu}
@@ -32,5 +32,5 @@ def parts(spec: Sft) -> list[Part]:
 
 def load(part: Part) -> list[dict]:
     """The training rows of a part; without GSM8K's dev rows, by which training is watched."""
-    found = data.rows(part.data, part.task, "train", name=part.name)
-    return data.split_dev(found)[0] if part.task == "gsm8k" else list(found)
+    found = load_rows(part.data, part.task, "train", name=part.name)
+    return split_dev(found)[0] if part.task == "gsm8k" else list(found)

@@ -11,9 +11,9 @@ reports do.
 import re
 from types import ModuleType
 
-from eval.gsm8k import gold
-from experiment import Sft
-from tokenizer import chat
+from eval.tasks.gsm8k import gold
+from pipeline.conversation import conversation
+from pipeline.sections import Sft
 
 _ANNOTATION = re.compile(r"<<[^<>\n]*>>")
 
@@ -29,4 +29,4 @@ def messages(row: dict, spec: Sft, vocabulary: ModuleType) -> list[dict[str, str
         return "no final number behind ####"
     if spec.annotations == "strip":
         answer = _ANNOTATION.sub("", answer)
-    return chat.conversation(question, answer)
+    return conversation(question, answer)

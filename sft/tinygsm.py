@@ -9,10 +9,10 @@ for that reason.
 import ast
 from types import ModuleType
 
-from eval import interpreter
-from experiment import Sft
+from eval.programs import interpreter
+from pipeline.conversation import conversation
+from pipeline.sections import Sft
 from sft import trace
-from tokenizer import chat
 
 
 def messages(row: dict, spec: Sft, vocabulary: ModuleType) -> list[dict[str, str]] | str:
@@ -22,11 +22,11 @@ def messages(row: dict, spec: Sft, vocabulary: ModuleType) -> list[dict[str, str
         return "an empty question"
     if spec.answer_format == "trace":
         found = trace.steps(code, vocabulary.work)
-        return found if isinstance(found, str) else chat.conversation(question, found.text)
+        return found if isinstance(found, str) else conversation(question, found.text)
     outcome = interpreter.run(code)
     if outcome.value is None:
         return "not a number" if outcome.status == "ok" else outcome.status
-    return chat.conversation(question, without_docstring(code))
+    return conversation(question, without_docstring(code))
 
 
 def without_docstring(code: str) -> str:

@@ -40,13 +40,13 @@ from fractions import Fraction
 from functools import partial
 from typing import NamedTuple
 
-from eval.interpreter import run
-from eval.library import Step
+from eval.programs.interpreter import run
+from eval.programs.library import Step
 
-STEPS = 40              # of a trace, working lines not counted
-DIGITS = 12             # of a number
-BITS = 512              # of an exact number on its way; p * p / q doubles them each time
-TOLERANCE = 1e-9        # relative to a value, or to 1 where that is larger
+STEPS = 40  # of a trace, working lines not counted
+DIGITS = 12  # of a number
+BITS = 512  # of an exact number on its way; p * p / q doubles them each time
+TOLERANCE = 1e-9  # relative to a value, or to 1 where that is larger
 
 Work = Callable[[int, str, int], list[str] | None]
 Number = int | Fraction
@@ -125,7 +125,8 @@ def agree(exact: Number, value: int | float) -> None:
     if max(abs(exact.numerator), exact.denominator) >> BITS:
         raise Unfit("long number")
     if exact != value and not (
-            value.__class__ is float and math.isclose(exact, value, rel_tol=TOLERANCE, abs_tol=TOLERANCE)):
+        value.__class__ is float and math.isclose(exact, value, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+    ):
         raise Unfit("float rounding")
 
 
@@ -146,13 +147,35 @@ def root(a: Number) -> Number:
 
 
 BINARY: dict[str, Callable[[Number, Number], Number]] = {
-    "+": operator.add, "-": operator.sub, "*": operator.mul, "/": lambda a, b: Fraction(a) / b,
-    "//": operator.floordiv, "%": operator.mod, "**": power}
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": lambda a, b: Fraction(a) / b,
+    "//": operator.floordiv,
+    "%": operator.mod,
+    "**": power,
+}
 FUNCTIONS: dict[str, Callable[..., Number]] = {
-    "-": operator.neg, "abs": abs, "fabs": abs, "int": int, "trunc": int, "float": lambda a: a,
-    "ceil": math.ceil, "floor": math.floor, "round": round, "max": max, "min": min, "sqrt": root,
-    "pow": power, "gcd": math.gcd, "lcm": math.lcm, "comb": math.comb, "perm": math.perm,
-    "factorial": math.factorial, "isqrt": math.isqrt}
+    "-": operator.neg,
+    "abs": abs,
+    "fabs": abs,
+    "int": int,
+    "trunc": int,
+    "float": lambda a: a,
+    "ceil": math.ceil,
+    "floor": math.floor,
+    "round": round,
+    "max": max,
+    "min": min,
+    "sqrt": root,
+    "pow": power,
+    "gcd": math.gcd,
+    "lcm": math.lcm,
+    "comb": math.comb,
+    "perm": math.perm,
+    "factorial": math.factorial,
+    "isqrt": math.isqrt,
+}
 
 
 def binary(step: Step, exact: dict[int, Number], lines: list[Line]) -> Number:
@@ -188,14 +211,14 @@ def function(step: Step, exact: dict[int, Number], lines: list[Line]) -> Number:
     if step.op not in FUNCTIONS:
         raise Unfit(f"nothing exact for {step.op}")
     operands = step.operands
-    if len(operands) == 1 and operands[0].__class__ is tuple:       # max([...])
+    if len(operands) == 1 and operands[0].__class__ is tuple:  # max([...])
         operands = operands[0]
     operands = [exact_of(value, exact) for value in operands]
     try:
         found = FUNCTIONS[step.op](*operands)
     except (TypeError, ValueError):
         raise Unfit("float rounding") from None
-    if step.op == "-" or len(operands) == 1 and found == operands[0]:       # int(5.0) has nothing to say
+    if step.op == "-" or len(operands) == 1 and found == operands[0]:  # int(5.0) has nothing to say
         if step.name and lines and lines[-1].exact == abs(found) and lines[-1].name is None and found >= 0:
             lines[-1] = lines[-1]._replace(name=step.name)
         return found
@@ -274,26 +297,35 @@ def convert(codes: Iterable[str], work: Work, processes: int = 2) -> Iterator[Tr
 
 
 def main(argv: list[str] | None = None) -> None:
-    from data import rows               # slow to import, and the processes of `convert` do without
-    from experiment import UserError
+    from pipeline.errors import UserError
+    from pipeline.rows import load_rows  # slow to import, and the processes of `convert` do without
 
     argv = sys.argv[1:] if argv is None else argv
     if len(argv) != 2:
         raise UserError("usage: python -m sft.trace SOURCE VOCABULARY")
     vocabulary = importlib.import_module(f"tokenizer.vocabularies.{argv[1]}")
-    codes = [row["code"] or "" for row in rows(argv[0], "tinygsm", "train")]
+    codes = [row["code"] or "" for row in load_rows(argv[0], "tinygsm", "train")]
     started = time.perf_counter()
     found = list(convert(codes, vocabulary.work))
     seconds = time.perf_counter() - started
     facts = [len(vocabulary.find(trace.text)) for trace in found if isinstance(trace, Trace)]
-    print(json.dumps({
-        "rows": len(found), "converted": len(facts), "share": len(facts) / len(found),
-        "reasons": dict(Counter(reason for reason in found if isinstance(reason, str)).most_common()),
-        "facts_per_trace": sum(facts) / max(len(facts), 1),
-        "share_with_facts": sum(map(bool, facts)) / max(len(facts), 1),
-        "rows_per_second": len(found) / seconds}, indent=2))
+    print(
+        json.dumps(
+            {
+                "rows": len(found),
+                "converted": len(facts),
+                "share": len(facts) / len(found),
+                "reasons": dict(Counter(reason for reason in found if isinstance(reason, str)).most_common()),
+                "facts_per_trace": sum(facts) / max(len(facts), 1),
+                "share_with_facts": sum(map(bool, facts)) / max(len(facts), 1),
+                "rows_per_second": len(found) / seconds,
+            },
+            indent=2,
+        )
+    )
 
 
 if __name__ == "__main__":
-    from experiment import cli
+    from pipeline.errors import cli
+
     cli(main)

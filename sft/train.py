@@ -11,11 +11,13 @@ starts again.
 from collections import Counter
 from collections.abc import Iterator
 
-import stage
-from experiment import Sft, UserError, cli
+from pipeline import stage, world
+from pipeline.errors import UserError, cli
+from pipeline.files import read_json
+from pipeline.sections import Sft
+from pipeline.stage import Run
 from sft.batches import Row, Shape, Unit, draw, group, make_row, pack, take
 from sft.curriculum import TASKS, Part, load, parts
-from stage import Run
 from tokenizer import encode
 from tokenizer.encode import Encoder
 
@@ -30,7 +32,9 @@ def schedule(run: Run, encoder: Encoder, shape: Shape) -> tuple[list[Unit], list
             taken = take(units, part, run.spec.batch_size, shape, bar.update)
         ordered += group(taken, run.spec.batch_size, (run.seed, number))
         counts = {key: tally.pop(key) for key in ("read", "kept")}
-        records.append({"task": part.task, **counts, "dropped": dict(tally), "examples": sum(map(len, taken))})
+        records.append(
+            {"task": part.task, **counts, "dropped": dict(tally), "examples": sum(map(len, taken))}
+        )
     return ordered, records
 
 
@@ -53,9 +57,11 @@ def units_of(part: Part, spec: Sft, seed: tuple, encoder: Encoder, tally: Counte
 def accumulation(run: Run) -> int:
     """Forward passes per step on one device. Raises UserError if the processes cannot share a batch."""
     spec = run.spec
-    passes, left = divmod(spec.batch_size, spec.micro_batch * stage.WORLD)
+    passes, left = divmod(spec.batch_size, spec.micro_batch * world.WORLD)
     if left or not passes:
-        said = f"{spec.batch_size} is not a multiple of micro_batch {spec.micro_batch} × {stage.WORLD} processes"
+        said = (
+            f"{spec.batch_size} is not a multiple of micro_batch {spec.micro_batch} × {world.WORLD} processes"
+        )
         run.refuse("batch_size", f"{said}; lower micro_batch or use fewer processes")
     return passes
 
@@ -63,7 +69,7 @@ def accumulation(run: Run) -> int:
 def read_shape(run: Run, encoder: Encoder) -> Shape:
     """The parent model's shape. Raises UserError if its vocabulary or its context does not fit."""
     path = run.parent / "model/config.json"
-    config = stage.read_json(path)
+    config = read_json(path)
     if config is None:
         raise UserError(f"{path}: is not there; rerun the stage that makes it")
     if config["vocab_size"] != encoder.size:

@@ -20,13 +20,17 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForCausalLM, PreTrainedModel, PrinterCallback, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
-from experiment import SCHEDULES, Sft, UserError
 from model import deterministic
+from pipeline.errors import UserError
+from pipeline.files import forget_lines, last_checkpoint
+from pipeline.progress import Bar
+from pipeline.sections import SCHEDULES, Sft
+from pipeline.stage import Run
 from sft.batches import Unit
-from stage import Bar, Run, forget_lines, last_checkpoint
 from tokenizer import encode
 from tokenizer.chat import IGNORE
 from tokenizer.encode import Encoder
+
 
 def settings(spec: Sft, seed: int, passes: int, directory: Path) -> dict[str, Any]:
     """Every field of SFTConfig that decides what is trained; a step is `passes` forward passes."""

@@ -6,8 +6,8 @@ another speaker (a tool), with an empty turn, or that does not end in an answer 
 
 from types import ModuleType
 
-from experiment import Sft
-from tokenizer.chat import SPEAKERS
+from pipeline.conversation import SPEAKERS
+from pipeline.sections import Sft
 
 
 def messages(row: dict, spec: Sft, vocabulary: ModuleType) -> list[dict[str, str]] | str:

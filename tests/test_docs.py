@@ -9,7 +9,9 @@ import sys
 
 import pytest
 
-from experiment import ROOT, SCRIPTS, find_arm, load
+from pipeline.experiment import find_arm, load
+from pipeline.files import ROOT
+from pipeline.kinds import SCRIPTS
 
 DOCUMENTS = ["README.md", "REPLICATION.md"]
 COMMAND = re.compile(r"^(?:[A-Z_]+=\S+ )*(?:bash scripts/|python3? -m |torchrun )")
@@ -23,7 +25,13 @@ def commands(name):
     lines = [line.strip() for block in blocks for line in block.splitlines()]
     lines += [line.strip() for line in text.splitlines() if line.startswith("    ")]
     lines += re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.S | re.M))
-    return sorted({re.split(r"\s+#\s|\s*[|>]\s", line.removeprefix("$ "))[0].strip() for line in lines if COMMAND.match(line.removeprefix("$ "))})
+    return sorted(
+        {
+            re.split(r"\s+#\s|\s*[|>]\s", line.removeprefix("$ "))[0].strip()
+            for line in lines
+            if COMMAND.match(line.removeprefix("$ "))
+        }
+    )
 
 
 ALL = [(name, command) for name in DOCUMENTS if (ROOT / name).exists() for command in commands(name)]
@@ -31,14 +39,18 @@ ALL = [(name, command) for name in DOCUMENTS if (ROOT / name).exists() for comma
 
 @functools.cache
 def help_of(module, *subcommand):
-    done = subprocess.run([sys.executable, "-m", module, *subcommand, "--help"], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", module, *subcommand, "--help"], cwd=ROOT, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def test_the_documents_have_commands():
     assert {name for name, _ in ALL} == set(DOCUMENTS)
-    assert {"bash scripts/quickstart.sh", "bash scripts/test.sh"} <= {command for name, command in ALL if name == "README.md"}
+    assert {"bash scripts/quickstart.sh", "bash scripts/test.sh"} <= {
+        command for name, command in ALL if name == "README.md"
+    }
 
 
 @pytest.mark.parametrize("name, command", ALL)
@@ -50,7 +62,7 @@ def test_a_documented_command_exists_with_its_flags_and_files(name, command):
         script, words = words[1], words[2:]
         assert (ROOT / script).is_file(), script
         kind = script.removeprefix("scripts/").removesuffix(".sh")
-        module = SCRIPTS.get(kind) or {"compare": "eval.compare"}.get(kind)
+        module = SCRIPTS.get(kind) or {"compare": "eval.verdict.compare"}.get(kind)
     else:
         at = words.index("-m") + 1
         module, words = words[at], words[at + 1 :]

@@ -12,8 +12,9 @@ from safetensors.torch import load_file, save_file
 from transformers import GPT2Config, GPT2LMHeadModel
 
 import model as module
-from experiment import ROOT, UserError
 from model import GPT, GPTConfig, from_hf, to_hf
+from pipeline.errors import UserError
+from pipeline.files import ROOT
 
 CONFIG = GPTConfig(vocab_size=150, n_layer=2, n_head=4, n_embd=32, block_size=24)
 IDS = torch.randint(150, (3, 24), generator=torch.Generator().manual_seed(0))

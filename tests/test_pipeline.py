@@ -8,9 +8,12 @@ import pyarrow.parquet as parquet
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-import stage
-from eval import compare
-from experiment import MODEL_KINDS, ROOT, SCRIPTS, load
+from eval.verdict import compare
+from pipeline.experiment import load
+from pipeline.files import ROOT, read_json
+from pipeline.identity import stage_dir
+from pipeline.kinds import MODEL_KINDS, SCRIPTS
+from pipeline.status import state
 
 TINY = ROOT / "tests/tiny.yaml"
 
@@ -35,13 +38,13 @@ def finished(tmp_path_factory):
 
 
 def record(experiment, condition, name):
-    return stage.read_json(stage.stage_dir(experiment, condition, 0, name) / "stage.json")
+    return read_json(stage_dir(experiment, condition, 0, name) / "stage.json")
 
 
 def test_every_stage_of_both_conditions_is_done(finished):
     experiment, _ = finished
     for condition in experiment.conditions:
-        states = {name: stage.state(experiment, condition, 0, name)[0] for name in experiment.stage_names()}
+        states = {name: state(experiment, condition, 0, name)[0] for name in experiment.stage_names()}
         assert set(states.values()) == {"done"}, states
 
 
@@ -50,8 +53,11 @@ def test_every_model_loads_in_transformers_with_the_same_vocabulary(finished):
     for condition in experiment.conditions:
         for name, spec in experiment.stages.items():
             if spec.run in MODEL_KINDS:
-                directory = stage.stage_dir(experiment, condition, 0, name) / "model"
-                model, tokenizer = AutoModelForCausalLM.from_pretrained(directory), AutoTokenizer.from_pretrained(directory)
+                directory = stage_dir(experiment, condition, 0, name) / "model"
+                model, tokenizer = (
+                    AutoModelForCausalLM.from_pretrained(directory),
+                    AutoTokenizer.from_pretrained(directory),
+                )
                 assert model.config.vocab_size == len(tokenizer) == 4189
                 assert (tokenizer.eos_token_id, tokenizer.pad_token_id) == (4096, 4097)
 
@@ -68,12 +74,17 @@ def test_the_arms_differ_in_tokens_and_in_nothing_else(finished):
             assert one["record"]["parts"] == other["record"]["parts"]
     totals = []
     for condition in experiment.conditions:
-        index = stage.read_json(stage.stage_dir(experiment, condition, 0, "prepare") / "index.json")
-        totals.append([[index[split][key] for key in ("documents", "source_bytes", "plain_tokens")] for split in ("train", "val")])
+        index = read_json(stage_dir(experiment, condition, 0, "prepare") / "index.json")
+        totals.append(
+            [
+                [index[split][key] for key in ("documents", "source_bytes", "plain_tokens")]
+                for split in ("train", "val")
+            ]
+        )
     assert totals[0] == totals[1]
     problems = []
     for condition in experiment.conditions:
-        path = stage.stage_dir(experiment, condition, 0, "eval_grpo") / "outcomes.parquet"
+        path = stage_dir(experiment, condition, 0, "eval_grpo") / "outcomes.parquet"
         problems.append(parquet.read_table(path).select(["set", "id", "question", "gold"]).to_pylist())
     assert problems[0] == problems[1]
 
@@ -81,13 +92,19 @@ def test_the_arms_differ_in_tokens_and_in_nothing_else(finished):
 def test_only_the_arm_with_tokens_ever_sees_or_says_one(finished):
     experiment, _ = finished
     for condition, facts in (("baseline", False), ("mul_tokens", True)):
-        prepared = stage.stage_dir(experiment, condition, 0, "prepare")
-        ids = np.concatenate([np.load(p, allow_pickle=False) for p in prepared.rglob("*.npy") if p.name in ("train.npy", "val.npy")])
+        prepared = stage_dir(experiment, condition, 0, "prepare")
+        ids = np.concatenate(
+            [
+                np.load(p, allow_pickle=False)
+                for p in prepared.rglob("*.npy")
+                if p.name in ("train.npy", "val.npy")
+            ]
+        )
         assert bool((ids >= 4144).any()) is facts
         assert not ((ids > 4096) & (ids < 4144)).any()
         for name in experiment.stage_names():
             if name.startswith("eval_"):
-                table = parquet.read_table(stage.stage_dir(experiment, condition, 0, name) / "outcomes.parquet")
+                table = parquet.read_table(stage_dir(experiment, condition, 0, name) / "outcomes.parquet")
                 said = {token for tokens in table["tokens"].to_pylist() for token in tokens or ()}
                 assert not any(4097 <= token < 4144 for token in said)
                 assert facts or max(said, default=0) <= 4096
@@ -109,7 +126,9 @@ def test_the_comparison_reports_every_stage_and_says_underpowered(finished, monk
     said = capsys.readouterr().out
     assert "underpowered: mul_tokens − baseline on word_problems after grpo" in said
     report = json.loads((runs / "tiny/report/report.json").read_text())
-    assert set(report["scores"]) == {name for name, spec in experiment.stages.items() if spec.run in MODEL_KINDS}
+    assert set(report["scores"]) == {
+        name for name, spec in experiment.stages.items() if spec.run in MODEL_KINDS
+    }
     for cells in report["scores"].values():
         for cell in cells.values():
             assert cell["sets"]["word_problems"]["n"] == 12 and cell["sets"]["probes.table"]["n"] == 81
@@ -124,8 +143,14 @@ def test_another_vocabulary_is_one_file_and_one_line(tmp_path, runs, capsys):
     path.write_text(f"extends: {TINY}\nvocabulary: squares\nconditions: {conditions}\n")
     for condition in ("baseline", "mul_tokens"):
         experiment = run_arm(path, condition)
-    prepared = stage.stage_dir(experiment, "mul_tokens", 0, "prepare")
-    ids = np.concatenate([np.load(p, allow_pickle=False) for p in prepared.rglob("*.npy") if p.name in ("train.npy", "val.npy")])
+    prepared = stage_dir(experiment, "mul_tokens", 0, "prepare")
+    ids = np.concatenate(
+        [
+            np.load(p, allow_pickle=False)
+            for p in prepared.rglob("*.npy")
+            if p.name in ("train.npy", "val.npy")
+        ]
+    )
     assert (ids >= 4144).any() and ids.max() < 4144 + 19
     compare.main([str(path)])
     assert "neighbours" in capsys.readouterr().out

@@ -8,9 +8,9 @@ on every example, and `render` gives back the canonical spelling where the condi
 
 import itertools
 
-import sample
-import stage
-from experiment import UserError, cli
+from pipeline import stage
+from pipeline.errors import UserError, cli
+from pipeline.sample.documents import documents
 from tokenizer import encode
 from tokenizer.encode import Encoder
 
@@ -32,16 +32,20 @@ def check(encoder: Encoder, texts: list[str]) -> None:
         segments = condition.rewrite(text)
         ids = encoder.encode_segments(segments)
         if encoder.hf.encode(condition.written(segments)) != ids:
-            raise UserError(f"{condition.name}: tiktoken and Hugging Face disagree on {text[:60]!r}; check their versions")
+            raise UserError(
+                f"{condition.name}: tiktoken and Hugging Face disagree on {text[:60]!r}; check their versions"
+            )
         if condition.invertible and encoder.render(ids) != condition.canonical(text):
-            raise UserError(f"{condition.name}: {text[:60]!r} does not come back; check vocabulary '{condition.vocabulary}'")
+            raise UserError(
+                f"{condition.name}: {text[:60]!r} does not come back; check vocabulary '{condition.vocabulary}'"
+            )
 
 
 def main(argv: list[str] | None = None) -> None:
     with stage.begin("tokenizer", argv, __doc__) as run:
         if run is not None:
             encoder = encode.for_run(run.experiment, run.condition)
-            texts = [row["text"] for row in itertools.islice(sample.documents(seed=0, split="validation"), EXAMPLES)]
+            texts = [row["text"] for row in itertools.islice(documents(seed=0, split="validation"), EXAMPLES)]
             check(encoder, [*texts, *AWKWARD])
             run.finish(encode.save(encoder, run.dir), ids=encoder.size, facts=len(encoder.fact_ids))
 

@@ -11,26 +11,17 @@ with the answer. Answers are rewritten as the condition writes facts; questions 
 
 from collections.abc import Sequence
 
+from pipeline.conversation import SPEAKERS
 from tokenizer.encode import Encoder
 
 IGNORE = -100  # the label that torch's cross-entropy leaves out
-SPEAKERS = {"system": "System", "user": "User", "assistant": "Assistant"}
-
-
-def conversation(question: str, answer: str | None = None) -> list[dict[str, str]]:
-    """The messages of a single turn; without an answer, a prompt."""
-    messages = [{"role": "user", "content": question}]
-    return messages if answer is None else [*messages, {"role": "assistant", "content": answer}]
-
-
-def as_text(messages: Sequence[dict[str, str]]) -> str:
-    """A conversation as a document to pretrain on: encoded, it is what `example` gives but for the EOS."""
-    return "\n".join(f"{SPEAKERS[message['role']]}: {message['content'].strip()}" for message in messages)
 
 
 def prompt_ids(encoder: Encoder, messages: Sequence[dict[str, str]]) -> list[int]:
     """Ids up to and with `Assistant:`, ready for the next answer."""
-    return [token for turn, _ in _turns(encoder, messages) for token in turn] + _opening(encoder, "\n" if messages else "")
+    return [token for turn, _ in _turns(encoder, messages) for token in turn] + _opening(
+        encoder, "\n" if messages else ""
+    )
 
 
 def example(encoder: Encoder, messages: Sequence[dict[str, str]]) -> tuple[list[int], list[int]]:

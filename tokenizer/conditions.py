@@ -64,7 +64,9 @@ class Condition:
     @cached_property
     def trained(self) -> range:
         """The fact ids that occur in this condition's training text; the others are reserved."""
-        count = {"token": len(self.facts.FACTS), "echo": len(self.facts.FACTS), "placebo": 1}.get(self.mode, 0)
+        count = {"token": len(self.facts.FACTS), "echo": len(self.facts.FACTS), "placebo": 1}.get(
+            self.mode, 0
+        )
         return range(self.first_fact, self.first_fact + count)
 
     @cached_property
@@ -126,9 +128,20 @@ class Condition:
         a vocabulary says, its working of traces and its probes, is no part of it: overwrite stages that used them.
         """
         spelled = [self.facts.spell(i) for i in range(len(self.facts.FACTS))]
-        texts = [f"so {e}{equals}{v}{tail}" for e, v in spelled for equals in (" = ", "=") for tail in (" eggs.", "0", "*2")]
+        texts = [
+            f"so {e}{equals}{v}{tail}"
+            for e, v in spelled
+            for equals in (" = ", "=")
+            for tail in (" eggs.", "0", "*2")
+        ]
         texts += [text.replace(" ", "") for text in texts] + [text.replace("*", "×") for text in texts]
-        behaviour = [self.base, self.match, self.names, [self.rewrite(text) for text in texts], [self.say(i) for i in self.trained]]
+        behaviour = [
+            self.base,
+            self.match,
+            self.names,
+            [self.rewrite(text) for text in texts],
+            [self.say(i) for i in self.trained],
+        ]
         return hashlib.sha256(json.dumps(behaviour).encode()).hexdigest()
 
 

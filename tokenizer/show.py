@@ -1,18 +1,25 @@
 """Show how each condition writes a text: its tokens, coloured, with their ids.
 
-    python -m tokenizer.show "6 * 9 = 54 eggs"
-    python -m tokenizer.show --vocabulary squares --base 4096 "12 * 12 = 144"
+python -m tokenizer.show "6 * 9 = 54 eggs"
+python -m tokenizer.show --vocabulary squares --base 4096 "12 * 12 = 144"
 """
 
 import argparse
 import sys
 
-from experiment import ROOT, UserError, cli
+from pipeline.errors import UserError, cli
+from pipeline.files import ROOT
 from tokenizer.conditions import MODES, Condition
 from tokenizer.encode import Encoder
 
 # The published conditions by their usual names; any experiment may call them otherwise.
-NAMES = {"plain": "baseline", "token": "mul_tokens", "echo": "mul_echo", "placebo": "placebo", "value": "product_only"}
+NAMES = {
+    "plain": "baseline",
+    "token": "mul_tokens",
+    "echo": "mul_echo",
+    "placebo": "placebo",
+    "value": "product_only",
+}
 SHADES, FACT = (24, 60), 208  # 256-colour backgrounds: text tokens in turn, facts
 
 
@@ -20,7 +27,10 @@ def tokens(encoder: Encoder, text: str) -> list[tuple[str, int]]:
     """(what a person reads, id) of each token of a rewritten text."""
     condition = encoder.condition
     ids = encoder.encode_facts(text)
-    return [(condition.names[i - condition.base] if i >= condition.base else _printable(encoder, i), i) for i in ids]
+    return [
+        (condition.names[i - condition.base] if i >= condition.base else _printable(encoder, i), i)
+        for i in ids
+    ]
 
 
 def _printable(encoder: Encoder, token: int) -> str:
@@ -33,16 +43,24 @@ def paint(pieces: list[tuple[str, int]], facts: range, colour: bool) -> tuple[st
     for n, (text, token) in enumerate(pieces):
         width = max(len(text), len(str(token))) + 1
         shade = FACT if token in facts else SHADES[n % 2]
-        before, after = (f"\033[48;5;{shade}m\033[97m", "\033[0m") if colour else ("", "" if n + 1 == len(pieces) else "|")
+        before, after = (
+            (f"\033[48;5;{shade}m\033[97m", "\033[0m")
+            if colour
+            else ("", "" if n + 1 == len(pieces) else "|")
+        )
         upper += f"{before}{text:<{width}}{after}"
         lower += f"{token:<{width}}" + ("" if colour else " " * len(after))
     return upper.rstrip() if not colour else upper, lower.rstrip()
 
 
 def main(argv: list[str] | None = None) -> None:
-    vocabularies = sorted(p.stem for p in (ROOT / "tokenizer/vocabularies").glob("*.py") if p.stem != "__init__")
+    vocabularies = sorted(
+        p.stem for p in (ROOT / "tokenizer/vocabularies").glob("*.py") if p.stem != "__init__"
+    )
     parser = argparse.ArgumentParser(
-        prog="python -m tokenizer.show", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m tokenizer.show",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("text", metavar="TEXT")
     parser.add_argument("--vocabulary", default="multiplication", choices=vocabularies)

@@ -17,9 +17,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from unittest import mock
 
-import stage
-from eval import errors, gsm8k, outcomes, probes
-from experiment import ROOT, Experiment, load
+from eval import outcomes
+from eval.grading import errors
+from eval.tasks import gsm8k, probes
+from pipeline import stage
+from pipeline.experiment import Experiment, load
+from pipeline.files import ROOT, write_json
 from tokenizer import encode
 from tokenizer.conditions import Condition
 
@@ -118,9 +121,9 @@ def prepare(work: stage.Run, record: dict) -> None:
         "facts": 2_000,
         "source_bytes": 400_000,
     }
-    stage.write_json(work.dir / "index.json", {"train": train})
+    write_json(work.dir / "index.json", {"train": train})
     audit = {"plain_tokens": 100_000, "facts": {fact: 1 + 7 * i % 60 for i, fact in enumerate(facts)}}
-    stage.write_json(work.dir / "audit.json", audit)
+    write_json(work.dir / "audit.json", audit)
 
 
 def pretrain(work: stage.Run, record: dict) -> None:
@@ -269,7 +272,7 @@ def hellaswag(chance: random.Random, i: int) -> dict:
 
 
 def main(argv: list[str] | None = None) -> None:
-    from eval import compare
+    from eval.verdict import compare
 
     runs, effect = [*(sys.argv[1:] if argv is None else argv), "0.03"][:2]
     os.environ["RUNS"] = runs

@@ -6,7 +6,7 @@ import torch
 
 from eval import bpb
 from eval.run import open_model
-from experiment import UserError
+from pipeline.errors import UserError
 
 
 def write(directory, documents, facts):

@@ -3,7 +3,7 @@ import io
 import pytest
 
 from eval import chat
-from experiment import UserError
+from pipeline.errors import UserError
 from tokenizer.conditions import Condition
 from tokenizer.encode import Encoder
 

@@ -7,9 +7,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-import stage
-from eval import gsm8k, run
-from experiment import UserError
+from eval import run
+from eval.tasks import gsm8k
+from pipeline import stage
+from pipeline.errors import UserError
 from tokenizer.encode import from_dir
 
 EXPERIMENT = """

@@ -9,8 +9,8 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import model as module
-from experiment import UserError
 from model import GPT, GPTConfig
+from pipeline.errors import UserError
 from pretrain import export_hf
 from pretrain.export_hf import export
 from tokenizer import encode

@@ -6,9 +6,9 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from experiment import UserError
 from model import GPT
-from data import base_directory
+from pipeline.errors import UserError
+from pipeline.hub import base_directory
 from pretrain import import_hf
 from pretrain.import_hf import new_rows, widen
 from tokenizer import encode

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiment import UserError
+from pipeline.errors import UserError
 from pretrain import prepare, shards
 from pretrain.loader import Documents, Windows
 from tokenizer.conditions import Condition
@@ -66,7 +66,9 @@ def test_every_token_of_an_epoch_is_predicted_once_but_those_said_to_be_left_out
 
 @settings(max_examples=30, deadline=None)
 @given(lengths, st.integers(1, 33), st.integers(1, 60))
-def test_a_budget_in_documents_ends_with_the_window_that_holds_the_last(tmp_path_factory, lengths, length, budget):
+def test_a_budget_in_documents_ends_with_the_window_that_holds_the_last(
+    tmp_path_factory, lengths, length, budget
+):
     directory = tmp_path_factory.mktemp("loader")
     write(directory, numbered(lengths))
     data = opened(directory)

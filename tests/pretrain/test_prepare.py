@@ -16,11 +16,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-import sample
-from experiment import Prepare, UserError
+from pipeline.errors import UserError
+from pipeline.files import read_json, sha256
+from pipeline.sample.documents import documents as sample_documents
+from pipeline.sections import Prepare
 from pretrain import documents, prepare, shards
 from pretrain.shards import BYTES, FACTS, PLAIN, SPLITS, TOKENS
-from stage import read_json, sha256
 from tests.pretrain import torture
 from tokenizer.conditions import MODES, Condition
 from tokenizer.encode import Encoder
@@ -74,7 +75,7 @@ def small_chunks(monkeypatch):
 def test_shards_hold_the_documents_rewritten_with_an_eos_behind_each(tmp_path):
     make(tmp_path, spec())
     encoder = Encoder(condition())
-    source = [row["text"] for row in itertools.islice(sample.documents(0, "train"), 5_000)]
+    source = [row["text"] for row in itertools.islice(sample_documents(0, "train"), 5_000)]
     there = {(encoder.condition.canonical(text), len(text.encode())) for text in source}
     for split, budget in (("train", 30_000), ("val", 2_000)):
         whole = block(tmp_path, split)
@@ -263,8 +264,10 @@ def test_a_source_that_is_too_small_is_refused_with_the_key(experiment, runs, tm
     assert not list(runs.glob("data/*/stage.json"))
 
 
-@pytest.mark.parametrize("lacks, enough", [({"train": 0, "val": 90}, True), ({"train": 0, "val": 110}, False),
-                                           ({"train": 90, "val": 0}, False)])
+@pytest.mark.parametrize(
+    "lacks, enough",
+    [({"train": 0, "val": 90}, True), ({"train": 0, "val": 110}, False), ({"train": 90, "val": 0}, False)],
+)
 def test_only_validation_may_be_a_little_short(experiment, runs, monkeypatch, capsys, lacks, enough):
     """Which documents are held out is chance, so a source that has just enough may hold a little less of them."""
     real = prepare.prepare

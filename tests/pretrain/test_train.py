@@ -16,11 +16,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import stage
-from eval import hellaswag
-from eval.hellaswag import load
-from experiment import ROOT, Pretrain, UserError
+from eval.tasks import hellaswag
+from eval.tasks.hellaswag import load
 from model import GPT, GPTConfig
+from pipeline import stage
+from pipeline.errors import UserError
+from pipeline.files import ROOT
+from pipeline.sections import Pretrain
 from pretrain import prepare, train
 from pretrain.loader import Documents, Windows
 from pretrain.trainer import Place, Trainer, learning_rate, placed, refuse_cpu

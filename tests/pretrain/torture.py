@@ -23,7 +23,8 @@ from pathlib import Path
 
 import torch
 
-import stage
+from pipeline import world
+from pipeline.files import sha256
 from pretrain import documents, prepare, train
 
 EXPERIMENT = """
@@ -42,7 +43,9 @@ stages:
 def torture_prepare(folder: Path, kills: int, rng: random.Random) -> Counter:
     """Raises AssertionError if what is prepared after a kill differs from undisturbed data; how the kills fell."""
     experiment = folder / "torture.yaml"
-    experiment.write_text(EXPERIMENT.replace("tokens: 20e3, val_tokens: 1e3", "tokens: 100e3, val_tokens: 5e3"))
+    experiment.write_text(
+        EXPERIMENT.replace("tokens: 20e3, val_tokens: 1e3", "tokens: 100e3, val_tokens: 5e3")
+    )
     fork = multiprocessing.get_context("fork")
 
     def start(runs: Path) -> multiprocessing.Process:
@@ -54,7 +57,7 @@ def torture_prepare(folder: Path, kills: int, rng: random.Random) -> Counter:
     def hashes(runs: Path) -> dict[str, str]:
         (data,) = (runs / "data").iterdir()
         files = [data / "index.json", data / "audit.json", *data.glob("0*/*")]
-        return {str(path.relative_to(data)): stage.sha256(path) for path in files}
+        return {str(path.relative_to(data)): sha256(path) for path in files}
 
     assert finish([start(folder / "warm")]) == [0]
     began = time.monotonic()
@@ -67,7 +70,11 @@ def torture_prepare(folder: Path, kills: int, rng: random.Random) -> Counter:
         os.kill(process.pid, signal.SIGKILL)
         process.join()
         done = len(list(killed.glob("data/*/0*")))
-        fell["after the end" if process.exitcode == 0 else f"{'between' if done else 'before any of the'} shards"] += 1
+        fell[
+            "after the end"
+            if process.exitcode == 0
+            else f"{'between' if done else 'before any of the'} shards"
+        ] += 1
         assert finish([start(killed)]) == [0]
         assert hashes(killed) == expected, f"kill {number}: shards differ"
         shutil.rmtree(killed)
@@ -95,7 +102,7 @@ def _rank(rank: int, ranks: int, port: int, words: list[str], runs: Path) -> Non
         "MASTER_PORT": port,
     }
     os.environ.update({key: str(value) for key, value in place.items()}, RUNS=str(runs))
-    stage.RANK, stage.WORLD = rank, ranks
+    world.RANK, world.WORLD = rank, ranks
     os.dup2(os.open(runs / f"rank{rank}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
     train.main(words)
 

@@ -11,18 +11,36 @@ import yaml
 from safetensors.torch import load_file
 from transformers import GPT2Config, GPT2LMHeadModel
 
-import data
-import stage
-from eval import gsm8k
-from experiment import OWNED, ROOT, UserError, load
+from eval.tasks import gsm8k
 from model import GPT
+from pipeline import stage, world
+from pipeline.errors import UserError
+from pipeline.experiment import load
+from pipeline.files import ROOT
+from pipeline.kinds import OWNED
+from pipeline.rows import load_rows, split_dev
 from rl import grpo, rewards, trl_fixes
 from tokenizer import encode
 
 SPEC = {
-    "run": "grpo", "from": "base", "data": "sample", "rewards": "binary", "steps": 2, "batch_size": 4,
-    "group_size": 2, "micro_batch": 4, "prompts": 5, "pass_at": 0, "max_new_tokens": 6, "temperature": 1.0,
-    "lr": 1e-3, "schedule": "constant", "warmup": 0, "beta": 0.0, "loss": "dr_grpo", "precision": "fp32",
+    "run": "grpo",
+    "from": "base",
+    "data": "sample",
+    "rewards": "binary",
+    "steps": 2,
+    "batch_size": 4,
+    "group_size": 2,
+    "micro_batch": 4,
+    "prompts": 5,
+    "pass_at": 0,
+    "max_new_tokens": 6,
+    "temperature": 1.0,
+    "lr": 1e-3,
+    "schedule": "constant",
+    "warmup": 0,
+    "beta": 0.0,
+    "loss": "dr_grpo",
+    "precision": "fp32",
 }
 
 
@@ -230,8 +248,10 @@ def test_prompts_are_those_that_the_parent_solves_sometimes(run, monkeypatch):
         if key != "pass_at":
             used.extend(map(tuple, prompts))
             return [[self.encoder.encode("e"), self.encoder.encode("no")] for _ in prompts]
-        return [[self.encoder.encode("e" if n < i % 3 * samples // 2 else "no") for n in range(samples)]
-                for i in range(len(prompts))]
+        return [
+            [self.encoder.encode("e" if n < i % 3 * samples // 2 else "no") for n in range(samples)]
+            for i in range(len(prompts))
+        ]
 
     monkeypatch.setattr(grpo.Rollouts, "sample", scripted)
     directory = run(grpo={"prompts": 9, "pass_at": 4, "steps": 3})
@@ -241,7 +261,7 @@ def test_prompts_are_those_that_the_parent_solves_sometimes(run, monkeypatch):
     assert (counts["drawn"], counts["kept"], counts["never solved"], counts["always solved"]) == (9, 3, 3, 3)
 
     encoder = encode.from_dir(directory / "model")
-    train, dev = (gsm8k.problems(part)[0] for part in data.split_dev(data.rows("sample", "gsm8k", "train")))
+    train, dev = (gsm8k.problems(part)[0] for part in split_dev(load_rows("sample", "gsm8k", "train")))
     asked = {tuple(gsm8k.prompt(encoder, p.question)): p.id for p in train}
     assert {asked[prompt] for prompt in used} == {id for id, n in solved.items() if n == 2}
     assert not set(solved) & {p.id for p in dev}
@@ -267,13 +287,16 @@ def test_prompts_that_do_not_fit_are_left_out_and_counted(run):
 # --- what is refused ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("changes, said", [
-    ({"batch_size": 5}, "batch_size: 5 completions are not whole groups"),
-    ({"pass_at": 1}, "pass_at: one sample"),
-    ({"save_every": 3, "trainer": {"num_iterations": 2}}, "save_every: 3 is not a multiple"),
-    ({"trainer": {"top_k": 5}}, "trainer.top_k: is set by the pipeline"),
-    ({"trainer": {"disable_dropout": False}}, "trainer.disable_dropout: is set by the pipeline"),
-])
+@pytest.mark.parametrize(
+    "changes, said",
+    [
+        ({"batch_size": 5}, "batch_size: 5 completions are not whole groups"),
+        ({"pass_at": 1}, "pass_at: one sample"),
+        ({"save_every": 3, "trainer": {"num_iterations": 2}}, "save_every: 3 is not a multiple"),
+        ({"trainer": {"top_k": 5}}, "trainer.top_k: is set by the pipeline"),
+        ({"trainer": {"disable_dropout": False}}, "trainer.disable_dropout: is set by the pipeline"),
+    ],
+)
 def test_the_file_is_refused(write, changes, said):
     with pytest.raises(UserError, match=f"small.yaml: stages.grpo.{said}"):
         load(write(grpo=changes))
@@ -306,7 +329,7 @@ def test_trls_fields_that_the_stage_sets_cannot_be_set_twice(run, monkeypatch):
 
 
 def test_uneven_shares_of_several_gpus_are_refused(run, monkeypatch):
-    monkeypatch.setattr(stage, "WORLD", 4)
+    monkeypatch.setattr(world, "WORLD", 4)
     with pytest.raises(UserError, match="batch_size: 4 on 4 GPUs"):
         run(grpo={})
 

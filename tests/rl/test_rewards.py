@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eval import answers
+from eval.grading import answers
 from rl.rewards import SETS, Completion, final, loops, read, terms, total
 from tokenizer.conditions import MODES, Condition
 from tokenizer.encode import Encoder
@@ -32,26 +32,29 @@ def written(mode: str, answer: str, gold: str, ended: bool = True) -> Completion
 # --- fair: the table ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("text, ended, expected", [
-    (" 6 * 9 = 54\n#### 54", True, 1.0),
-    (" #### 54", True, 1.0),
-    (" 6 * 9 = 54\n#### 54", False, 0.9),  # right, but not ended
-    (" 6 * 9 = 54\n#### 55", True, 0.2),  # wrong by 2%
-    (" 6 * 9 = 54\n#### 59.4", True, 0.2),  # by 10%
-    (" 6 * 9 = 54\n#### 60", True, 0.0),  # by more
-    (" 6 * 9 = 54\n#### -54", True, 0.0),
-    (" 6 * 9 = 54\n#### 1,054", True, 0.0),
-    (" the answer is 54", True, -0.1),  # no final line
-    (" #### 54 eggs", True, -0.1),  # a final line, but not a well-formed one
-    (" #### $54", True, -0.1),
-    (" #### 5,4", True, -0.1),
-    (" so #### 54", True, -0.1),
-    (" #### 54\nUser: and now?", True, -0.1),  # goes on behind it
-    (" #### 54\n#### 54", True, -0.1),  # twice
-    (" ## 54", True, -0.1),
-    (" ##### 54", True, -0.3),  # five signs are a loop too
-    (" 6 * 9 = 54." * 5 + "\n#### 54", True, 0.8),  # right after a loop
-])
+@pytest.mark.parametrize(
+    "text, ended, expected",
+    [
+        (" 6 * 9 = 54\n#### 54", True, 1.0),
+        (" #### 54", True, 1.0),
+        (" 6 * 9 = 54\n#### 54", False, 0.9),  # right, but not ended
+        (" 6 * 9 = 54\n#### 55", True, 0.2),  # wrong by 2%
+        (" 6 * 9 = 54\n#### 59.4", True, 0.2),  # by 10%
+        (" 6 * 9 = 54\n#### 60", True, 0.0),  # by more
+        (" 6 * 9 = 54\n#### -54", True, 0.0),
+        (" 6 * 9 = 54\n#### 1,054", True, 0.0),
+        (" the answer is 54", True, -0.1),  # no final line
+        (" #### 54 eggs", True, -0.1),  # a final line, but not a well-formed one
+        (" #### $54", True, -0.1),
+        (" #### 5,4", True, -0.1),
+        (" so #### 54", True, -0.1),
+        (" #### 54\nUser: and now?", True, -0.1),  # goes on behind it
+        (" #### 54\n#### 54", True, -0.1),  # twice
+        (" ## 54", True, -0.1),
+        (" ##### 54", True, -0.3),  # five signs are a loop too
+        (" 6 * 9 = 54." * 5 + "\n#### 54", True, 0.8),  # right after a loop
+    ],
+)
 def test_values_are_those_of_the_table(text, ended, expected):
     assert reward(text, ended=ended) == pytest.approx(expected)
 
@@ -62,18 +65,21 @@ def test_the_answer_may_be_negative_a_decimal_or_grouped():
     assert reward("#### 1", gold="0") == pytest.approx(0.0)  # nothing is within 10% of 0
 
 
-@pytest.mark.parametrize("text, looped", [
-    ("9 * 9 = 81\n" * 4, False),  # 99 * 99 says so rightly
-    ("9 * 9 = 81\n" * 5, True),
-    ("= " * 5, True),
-    ("=====", True),
-    ("54 " * 5, True),
-    ("10 + 10 + 10 + 10 + 10 = 50", False),
-    ("1 * 2 = 2\n1 * 3 = 3\n" * 5, True),
-    ("a b c d e a b c d f " * 4, False),
-    ("1,000,000,000 and 1111111", False),
-    ("", False),
-])
+@pytest.mark.parametrize(
+    "text, looped",
+    [
+        ("9 * 9 = 81\n" * 4, False),  # 99 * 99 says so rightly
+        ("9 * 9 = 81\n" * 5, True),
+        ("= " * 5, True),
+        ("=====", True),
+        ("54 " * 5, True),
+        ("10 + 10 + 10 + 10 + 10 = 50", False),
+        ("1 * 2 = 2\n1 * 3 = 3\n" * 5, True),
+        ("a b c d e a b c d f " * 4, False),
+        ("1,000,000,000 and 1111111", False),
+        ("", False),
+    ],
+)
 def test_a_loop_is_five_repeats_in_succession(text, looped):
     assert loops(text) is looped
 
@@ -158,8 +164,13 @@ integers, decimals = st.integers(-500, 500).map(str), st.decimals(-50, 50, place
 numerals = integers | decimals | st.sampled_from(["1/3", "1,234"])
 parts = st.sampled_from(["6 * 9 = 54", "####", "#### ", "\n", " ", "=", "54", "6 * 9 = 55 ", "so ", "$", ","])
 texts = st.lists(parts | numerals | st.text(max_size=5), max_size=30).map("".join)
-completions = st.builds(Completion, texts | st.builds("{}\n#### {}".format, texts, numerals), st.booleans(),
-                        st.integers(-60, 60).map(str), st.integers(0, 9))
+completions = st.builds(
+    Completion,
+    texts | st.builds("{}\n#### {}".format, texts, numerals),
+    st.booleans(),
+    st.integers(-60, 60).map(str),
+    st.integers(0, 9),
+)
 
 
 @given(completions, completions, st.floats(0, 2))
@@ -205,17 +216,20 @@ def test_a_fact_bonus_is_for_a_fact_in_a_right_answer():
     assert "fact_bonus" not in terms("fair", 0.0)
 
 
-@pytest.mark.parametrize("text, expected", [
-    ("6 * 9 = 54\n#### 54", 1.0),
-    ("#### 54 eggs", 1.0),  # as the evaluation reads it
-    ("6 * 9 = 54\n#### 55", 0.3 + 0.1 + 0.2 + 0.1),  # close, steps, fact, short
-    ("6 * 9 = 55\n#### 10", 0.1 + 0.1),
-    ("I do not know", 0.1),
-    ("I do not know what to say " * 30, -0.3),  # 180 words, in circles
-    ("we buy them " * 4, 0.1 - 0.3),
-    ("we buy them we buy them we buy", 0.1),  # nine words are too few to be called a repetition
-    ("6 * 9 = 54 " * 30 + "#### 54", 1.0),  # a right answer is not looked at further
-])
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("6 * 9 = 54\n#### 54", 1.0),
+        ("#### 54 eggs", 1.0),  # as the evaluation reads it
+        ("6 * 9 = 54\n#### 55", 0.3 + 0.1 + 0.2 + 0.1),  # close, steps, fact, short
+        ("6 * 9 = 55\n#### 10", 0.1 + 0.1),
+        ("I do not know", 0.1),
+        ("I do not know what to say " * 30, -0.3),  # 180 words, in circles
+        ("we buy them " * 4, 0.1 - 0.3),
+        ("we buy them we buy them we buy", 0.1),  # nine words are too few to be called a repetition
+        ("6 * 9 = 54 " * 30 + "#### 54", 1.0),  # a right answer is not looked at further
+    ],
+)
 def test_published_values(text, expected):
     assert reward(text, name="published") == pytest.approx(expected)
 

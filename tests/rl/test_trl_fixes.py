@@ -2,12 +2,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import trl.trainer.utils
 from datasets import Dataset
 from transformers import GPT2Config, GPT2LMHeadModel
 from trl import GRPOConfig
 
-import trl.trainer.utils
-from eval.generate import generate, logprobs
+from eval.decode.generate import generate, logprobs
 from model import GPT
 from rl.trl_fixes import Trainer, derive_positions
 from tokenizer.conditions import Condition
@@ -48,9 +48,20 @@ def make(parent, tmp_path):
             return replies
 
         arguments = dict(
-            output_dir=str(tmp_path), use_cpu=True, bf16=False, report_to=[], disable_tqdm=True, max_steps=1,
-            logging_steps=1, per_device_train_batch_size=4, num_generations=2, max_completion_length=8,
-            disable_dropout=True, activation_checkpointing=False, shuffle_dataset=False, save_strategy="no",
+            output_dir=str(tmp_path),
+            use_cpu=True,
+            bf16=False,
+            report_to=[],
+            disable_tqdm=True,
+            max_steps=1,
+            logging_steps=1,
+            per_device_train_batch_size=4,
+            num_generations=2,
+            max_completion_length=8,
+            disable_dropout=True,
+            activation_checkpointing=False,
+            shuffle_dataset=False,
+            save_strategy="no",
         )
         made = Trainer(
             model=model,
@@ -136,7 +147,7 @@ def test_prompts_are_the_ids_that_we_made(make):
 def test_a_completion_that_did_not_end_is_counted_as_clipped(make):
     trainer, heard = make()
     trainer.train()
-    (step, logs), = heard.logs
+    ((step, logs),) = heard.logs
     share = sum(ids[-1] != ENCODER.eos for ids in heard.completions) / len(heard.completions)
     assert step == 1 and share > 0.5 and logs["completions/clipped_ratio"] == pytest.approx(share)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiment import Sft
+from pipeline.sections import Sft
 
 
 @pytest.fixture(scope="session")

@@ -9,12 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import sample
-from experiment import UserError
+from pipeline.conversation import conversation
+from pipeline.errors import UserError
+from pipeline.sample.problems import word_problems
+from pipeline.sample.worked import drills
 from sft import batches, train
 from sft.batches import Row, Shape, draw, group, make_row, pack, take
 from sft.curriculum import Part
-from tokenizer.chat import IGNORE, conversation
+from tokenizer.chat import IGNORE
 from tokenizer.conditions import MODES, Condition
 from tokenizer.encode import Encoder
 
@@ -84,7 +86,9 @@ def test_the_seed_alone_decides_the_order():
 @given(st.lists(st.sampled_from(["kept", "no", "never"]), min_size=1, max_size=30), st.integers(0, 3))
 def test_kept_and_dropped_rows_add_up_to_those_read(fates, seed):
     tally = Counter()
-    rows = draw(len(fates), lambda i: row(i + 1) if fates[i] == "kept" else fates[i], (seed, 0), tally, "here")
+    rows = draw(
+        len(fates), lambda i: row(i + 1) if fates[i] == "kept" else fates[i], (seed, 0), tally, "here"
+    )
     if "kept" not in fates:
         with pytest.raises(UserError, match="here: no row can be trained on"):
             next(rows)
@@ -105,7 +109,7 @@ def test_rows_that_do_not_fit_are_counted_and_the_others_whole(spec):
 @pytest.mark.parametrize("mode", MODES)
 def test_no_spelling_of_generated_rows_is_longer_than_the_plain_one(mode):
     plain = ENCODERS["plain"]
-    for problem in [*sample.word_problems("train", 300, 0), *sample.drills(300, 0)]:
+    for problem in [*word_problems("train", 300, 0), *drills(300, 0)]:
         made = make_row(conversation(problem["question"], problem["answer"]), ENCODERS[mode], plain, 1024)
         assert len(made.ids) <= made.length
 

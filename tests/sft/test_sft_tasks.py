@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiment import Phase
+from pipeline.sections import Phase
 from sft import gsm8k, tinygsm, tulu
 from sft.curriculum import TASKS, parts
 from tokenizer.vocabularies import multiplication

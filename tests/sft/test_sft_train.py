@@ -12,8 +12,10 @@ import torch
 from safetensors.torch import load_file
 from torch.utils.flop_counter import FlopCounterMode
 
-import stage
-from experiment import OWNED, ROOT, UserError
+from pipeline import stage, world
+from pipeline.errors import UserError
+from pipeline.files import ROOT
+from pipeline.kinds import OWNED
 from sft import train
 from sft.batches import Shape, group, take
 from sft.curriculum import parts
@@ -334,7 +336,7 @@ def test_a_model_of_another_vocabulary_is_one_line(arms):
 
 
 def test_a_batch_that_the_processes_cannot_share_is_one_line(arms, monkeypatch):
-    monkeypatch.setattr(stage, "WORLD", 4)
+    monkeypatch.setattr(world, "WORLD", 4)
     with pytest.raises(
         UserError, match="uneven.batch_size: 6 is not a multiple of micro_batch 3 × 4 processes"
     ):

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eval import answers
-from eval.interpreter import run
+from eval.grading import answers
+from eval.programs.interpreter import run
 from sft.trace import Trace, convert, steps
 from tokenizer.vocabularies import multiplication, squares
 
@@ -25,8 +25,14 @@ def trace(body: str) -> Trace | str:
 
 
 OPERATIONS = {
-    "+": lambda a, b: a + b, "-": lambda a, b: a - b, "*": lambda a, b: a * b, "/": lambda a, b: a / b,
-    "//": lambda a, b: a // b, "%": lambda a, b: a % b, "**": lambda a, b: a ** b}
+    "+": lambda a, b: a + b,
+    "-": lambda a, b: a - b,
+    "*": lambda a, b: a * b,
+    "/": lambda a, b: a / b,
+    "//": lambda a, b: a // b,
+    "%": lambda a, b: a % b,
+    "**": lambda a, b: a**b,
+}
 NUMBER = r"\(?-?\d+(?:\.\d+)?(?:/\d+)?\)?"
 EQUATION = re.compile(rf"(?:^|= |\d\. )({NUMBER}) (\*\*|//|[-+*/%]) ({NUMBER}) = ({NUMBER})$")
 
@@ -89,48 +95,62 @@ def test_a_trace_reads_like_this():
     check(found.text, found.value)
 
 
-@pytest.mark.parametrize("body, lines", {
-    "share = 2 / 3\nreturn share * 36": ["1. share = 2 / 3 = 2/3", "2. (2/3) * 36 = 24", "#### 24"],
-    "a = 5 - 8\nreturn 4 - a": ["1. a = 5 - 8 = -3", "2. 4 - (-3) = 7", "#### 7"],
-    "return sum([1, 2, 3.5])": ["1. 1 + 2 = 3", "2. 3 + 3.5 = 6.5", "#### 6.5"],
-    "total = sum(x for x in (1, 2))\nreturn total": ["1. total = 1 + 2 = 3", "#### 3"],
-    "x = 0\nfor i in range(3):\n    x += 4\nreturn x": [
-        "1. x = 0 + 4 = 4", "2. x = 4 + 4 = 8", "3. x = 8 + 4 = 12", "#### 12"],
-    "half = int(10 / 2)\nreturn half": ["1. half = 10 / 2 = 5", "#### 5"],
-    "return round(2.346, 2)": ["1. round(2.346, 2) = 2.35", "#### 2.35"],
-    "return max(3, 5) + min([4, 2])": ["1. max(3, 5) = 5", "2. min(4, 2) = 2", "3. 5 + 2 = 7", "#### 7"],
-    "return math.sqrt(6.25) + 9 ** 0.5": [
-        "1. sqrt(6.25) = 2.5", "2. 9 ** 0.5 = 3", "3. 2.5 + 3 = 5.5", "#### 5.5"],
-    "return 0.1 + 0.2": ["1. 0.1 + 0.2 = 0.3", "#### 0.3"],
-    "return -(3 + 4)": ["1. 3 + 4 = 7", "#### -7"],
-    "return 17 // 5 + 17 % 5": ["1. 17 // 5 = 3", "2. 17 % 5 = 2", "3. 3 + 2 = 5", "#### 5"],
-    "return 5": ["#### 5"],
-    "return 1e3 * 1_000": ["1. 1000 * 1000", "1 * 1 = 1", "1000 * 1000 = 1000000", "#### 1000000"],
-}.items())
+@pytest.mark.parametrize(
+    "body, lines",
+    {
+        "share = 2 / 3\nreturn share * 36": ["1. share = 2 / 3 = 2/3", "2. (2/3) * 36 = 24", "#### 24"],
+        "a = 5 - 8\nreturn 4 - a": ["1. a = 5 - 8 = -3", "2. 4 - (-3) = 7", "#### 7"],
+        "return sum([1, 2, 3.5])": ["1. 1 + 2 = 3", "2. 3 + 3.5 = 6.5", "#### 6.5"],
+        "total = sum(x for x in (1, 2))\nreturn total": ["1. total = 1 + 2 = 3", "#### 3"],
+        "x = 0\nfor i in range(3):\n    x += 4\nreturn x": [
+            "1. x = 0 + 4 = 4",
+            "2. x = 4 + 4 = 8",
+            "3. x = 8 + 4 = 12",
+            "#### 12",
+        ],
+        "half = int(10 / 2)\nreturn half": ["1. half = 10 / 2 = 5", "#### 5"],
+        "return round(2.346, 2)": ["1. round(2.346, 2) = 2.35", "#### 2.35"],
+        "return max(3, 5) + min([4, 2])": ["1. max(3, 5) = 5", "2. min(4, 2) = 2", "3. 5 + 2 = 7", "#### 7"],
+        "return math.sqrt(6.25) + 9 ** 0.5": [
+            "1. sqrt(6.25) = 2.5",
+            "2. 9 ** 0.5 = 3",
+            "3. 2.5 + 3 = 5.5",
+            "#### 5.5",
+        ],
+        "return 0.1 + 0.2": ["1. 0.1 + 0.2 = 0.3", "#### 0.3"],
+        "return -(3 + 4)": ["1. 3 + 4 = 7", "#### -7"],
+        "return 17 // 5 + 17 % 5": ["1. 17 // 5 = 3", "2. 17 % 5 = 2", "3. 3 + 2 = 5", "#### 5"],
+        "return 5": ["#### 5"],
+        "return 1e3 * 1_000": ["1. 1000 * 1000", "1 * 1 = 1", "1000 * 1000 = 1000000", "#### 1000000"],
+    }.items(),
+)
 def test_operations_are_written_exactly(body, lines):
     found = trace(body)
     assert found.text.split("\n") == lines
     check(found.text, found.value)
 
 
-@pytest.mark.parametrize("body, reason", {
-    "return 1 / 3": "endless decimal",
-    "return 2 ** 0.5": "irrational",
-    "return math.pi * 2": "long number",
-    "return math.log(3)": "nothing exact for log",
-    "return 5 & 3": "nothing exact for &",
-    "x = 1.0000001\nfor i in range(30):\n    x = x * x\nreturn x": "long number",
-    "x = 1e200 * 1e200\nreturn 3": "long number",
-    "return abs((-8) ** (1 / 3))": "not a number inside",
-    "return 123456.789 * 987654.321": "long number",
-    "return (0.1 + 0.2) // 0.3 * (0.1 * 3 - 0.3 == 0) + int(0.29 * 100)": "float rounding",
-    "return sum(range(200))": "too many steps",
-    "x = 0\nfor i in range(99):\n    x += 2\nreturn x": "too many steps",
-    "return '5'": "not a number",
-    "return 1 / 0": "error",
-    "return open('x')": "rejected",
-    "while True: pass": "limit",
-}.items())
+@pytest.mark.parametrize(
+    "body, reason",
+    {
+        "return 1 / 3": "endless decimal",
+        "return 2 ** 0.5": "irrational",
+        "return math.pi * 2": "long number",
+        "return math.log(3)": "nothing exact for log",
+        "return 5 & 3": "nothing exact for &",
+        "x = 1.0000001\nfor i in range(30):\n    x = x * x\nreturn x": "long number",
+        "x = 1e200 * 1e200\nreturn 3": "long number",
+        "return abs((-8) ** (1 / 3))": "not a number inside",
+        "return 123456.789 * 987654.321": "long number",
+        "return (0.1 + 0.2) // 0.3 * (0.1 * 3 - 0.3 == 0) + int(0.29 * 100)": "float rounding",
+        "return sum(range(200))": "too many steps",
+        "x = 0\nfor i in range(99):\n    x += 2\nreturn x": "too many steps",
+        "return '5'": "not a number",
+        "return 1 / 0": "error",
+        "return open('x')": "rejected",
+        "while True: pass": "limit",
+    }.items(),
+)
 def test_what_does_not_convert_says_why(body, reason):
     assert trace(body) == reason
 
@@ -145,8 +165,15 @@ def test_working_comes_from_the_vocabulary_alone():
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(max_size=6, elements=st.tuples(
-    st.sampled_from(["+", "-", "*", "/", "//", "%"]), st.integers(1, 400) | st.decimals(0, 20, places=2))))
+@given(
+    st.lists(
+        max_size=6,
+        elements=st.tuples(
+            st.sampled_from(["+", "-", "*", "/", "//", "%"]),
+            st.integers(1, 400) | st.decimals(0, 20, places=2),
+        ),
+    )
+)
 def test_every_trace_is_true(operations):
     found = trace("x = 24\n" + "".join(f"x = x {op} {n}\n" for op, n in operations) + "return x")
     if isinstance(found, Trace):

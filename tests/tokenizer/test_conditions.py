@@ -12,14 +12,16 @@ FACT = st.builds(
     "{0}{s}{op}{s}{1}{s}={s}{2}".format,
     st.integers(1, 9), st.integers(1, 9), st.integers(1, 99), s=st.sampled_from(["", " "]), op=st.sampled_from("*×·"),
 )  # fmt: skip
-TRUE_FACT = st.tuples(st.integers(1, 9), st.integers(1, 9), st.sampled_from(["*", " * ", " x ", "×", r" \times "])).map(
-    lambda t: f"{t[0]}{t[2]}{t[1]} = {t[0] * t[1]}"
-)
+TRUE_FACT = st.tuples(
+    st.integers(1, 9), st.integers(1, 9), st.sampled_from(["*", " * ", " x ", "×", r" \times "])
+).map(lambda t: f"{t[0]}{t[2]}{t[1]} = {t[0] * t[1]}")
 SOUP = st.text(alphabet="0123456789*×x=+-/.,:$% \n()<>_|éA日🧮", max_size=20)
 TEXT = st.lists(st.one_of(FACT, TRUE_FACT, SOUP, st.text(max_size=8), st.just(" ")), max_size=8).map("".join)
 
 
-@pytest.mark.parametrize("mode, base", [(m, b) for m in MODES for b in BASES if ENCODERS[m, b].condition.invertible])
+@pytest.mark.parametrize(
+    "mode, base", [(m, b) for m in MODES for b in BASES if ENCODERS[m, b].condition.invertible]
+)
 @given(text=TEXT)
 def test_render_is_the_inverse_up_to_the_canonical_spelling(mode, base, text):
     encoder = ENCODERS[mode, base]
@@ -50,7 +52,9 @@ def test_a_source_cannot_make_a_control_id(text):
         for literal in ("<|endoftext|>", "<|pad|>", "<MUL_6_9_54>", "<|reserved_3|>"):
             assert max(encoder.encode(text + literal + text)) < encoder.eos
         controls = [i for i in encoder.encode_facts("<MUL_6_9_54> <|endoftext|> 6*9=54") if i >= encoder.eos]
-        assert controls == [i for i in encoder.encode_facts("6*9=54") if i >= encoder.eos]  # of the fact alone
+        assert controls == [
+            i for i in encoder.encode_facts("6*9=54") if i >= encoder.eos
+        ]  # of the fact alone
         assert len(controls) == bool(encoder.fact_ids)
 
 
@@ -66,7 +70,9 @@ def test_ids_are_the_fixed_ones():
     for mode in MODES:
         encoder = ENCODERS[mode, 50256]
         assert (encoder.eos, encoder.pad, encoder.size) == (50256, 50257, 50349)
-        assert encoder.hf.eos_token_id == 50256 and encoder.hf.pad_token_id == 50257 and len(encoder.hf) == 50349
+        assert (
+            encoder.hf.eos_token_id == 50256 and encoder.hf.pad_token_id == 50257 and len(encoder.hf) == 50349
+        )
     token = ENCODERS["token", 50256]
     assert token.encode_facts("1*1=1") == [50304] and token.encode_facts("9*9=81") == [50348]
     assert token.encode_facts("9 x 6 = 54") == token.encode_facts("6 * 9 = 54")
@@ -77,7 +83,10 @@ def test_ids_are_the_fixed_ones():
 def test_each_mode_writes_a_fact_as_documented():
     def written(mode):
         encoder = ENCODERS[mode, 50256]
-        return [(text, token and encoder.condition.names[token - 50256]) for text, token in encoder.pieces(encoder.encode_facts("6*9=54"))]
+        return [
+            (text, token and encoder.condition.names[token - 50256])
+            for text, token in encoder.pieces(encoder.encode_facts("6*9=54"))
+        ]
 
     assert written("plain") == [("6 * 9 = 54", None)]
     assert written("token") == [("6 * 9 = 54", "<MUL_6_9_54>")]
@@ -97,7 +106,9 @@ def test_ids_that_are_never_trained_are_reserved_and_suppressed():
     for mode, trained in (("plain", 0), ("token", 45), ("echo", 45), ("placebo", 1), ("value", 0)):
         encoder = ENCODERS[mode, 4096]
         assert len(encoder.fact_ids) == trained
-        assert set(encoder.suppressed) | set(encoder.fact_ids) | {encoder.eos} == set(range(4096, encoder.size))
+        assert set(encoder.suppressed) | set(encoder.fact_ids) | {encoder.eos} == set(
+            range(4096, encoder.size)
+        )
         assert sum(name.startswith("<|reserved_") for name in encoder.condition.names) == 45 - trained
         kept = encoder.hf.decode(range(4096, encoder.size), skip_special_tokens=True)
         assert kept.count("<MUL_") == trained and "reserved" not in kept and "filler" not in kept

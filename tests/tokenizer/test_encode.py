@@ -3,7 +3,8 @@ import json
 import pytest
 from transformers import AutoTokenizer
 
-from experiment import UserError
+from pipeline.conversation import as_text, conversation
+from pipeline.errors import UserError
 from tokenizer import chat, encode
 from tokenizer.conditions import MODES, Condition
 from tokenizer.encode import Encoder
@@ -21,7 +22,10 @@ def test_a_saved_tokenizer_loads_in_transformers_and_here(mode, tmp_path):
     encode.save(encoder, tmp_path)
     back, loaded = encode.from_dir(tmp_path), AutoTokenizer.from_pretrained(tmp_path)
     assert back.encode_facts(TEXT) == encoder.encode_facts(TEXT)
-    written = "".join(s if isinstance(s, str) else encoder.condition.names[s - 4096] for s in encoder.condition.rewrite(TEXT))
+    written = "".join(
+        s if isinstance(s, str) else encoder.condition.names[s - 4096]
+        for s in encoder.condition.rewrite(TEXT)
+    )
     assert loaded.encode(written) == encoder.encode_facts(TEXT)
     assert (loaded.eos_token_id, loaded.pad_token_id, len(loaded)) == (4096, 4097, 4189)
 
@@ -31,7 +35,10 @@ def test_the_whole_of_real_prose_is_encoded_alike(shared_data):
 
     encoder = make("token", 50256)
     for text in parquet.read_table(shared_data / "fineweb_edu/sample.parquet")["text"].to_pylist()[:60]:
-        written = "".join(s if isinstance(s, str) else encoder.condition.names[s - 50256] for s in encoder.condition.rewrite(text))
+        written = "".join(
+            s if isinstance(s, str) else encoder.condition.names[s - 50256]
+            for s in encoder.condition.rewrite(text)
+        )
         assert encoder.hf.encode(written) == encoder.encode_facts(text)
         assert encoder.render(encoder.encode_facts(text)) == encoder.condition.canonical(text)
 
@@ -56,10 +63,13 @@ def test_a_directory_of_a_changed_or_unknown_tokenizer_is_refused(tmp_path):
 @pytest.mark.parametrize("mode", MODES)
 def test_a_conversation_as_a_document_is_encoded_as_the_conversation(mode):
     encoder = make(mode)
-    messages = [*chat.conversation("What is 9 * 6?", "6*9=54, so\n#### 54"), *chat.conversation("Why?", "5 * 5 = 25")]
+    messages = [
+        *conversation("What is 9 * 6?", "6*9=54, so\n#### 54"),
+        *conversation("Why?", "5 * 5 = 25"),
+    ]
     first, second = (chat.example(encoder, part)[0] for part in (messages[:2], messages))
-    assert [*encoder.encode_facts(chat.as_text(messages[:2])), encoder.eos] == first
-    assert [i for i in [*encoder.encode_facts(chat.as_text(messages)), encoder.eos]] == [
+    assert [*encoder.encode_facts(as_text(messages[:2])), encoder.eos] == first
+    assert [i for i in [*encoder.encode_facts(as_text(messages)), encoder.eos]] == [
         i for n, i in enumerate(second) if i != encoder.eos or n == len(second) - 1
     ]
 
@@ -75,8 +85,8 @@ def test_answers_are_rewritten_questions_never_and_eos_is_supervised():
     encoder = make("token")
     messages = [
         {"role": "system", "content": "6 * 9 = 54"},
-        *chat.conversation("Is 6 * 9 = 54 true?", "Yes: 6*9=54"),
-        *chat.conversation("And 2 * 3 = 6?", "2 * 3 = 6"),
+        *conversation("Is 6 * 9 = 54 true?", "Yes: 6*9=54"),
+        *conversation("And 2 * 3 = 6?", "2 * 3 = 6"),
     ]
     ids, labels = chat.example(encoder, messages)
     supervised = [i for i in labels if i != chat.IGNORE]
@@ -91,8 +101,8 @@ def test_answers_are_rewritten_questions_never_and_eos_is_supervised():
 def test_a_prompt_is_the_beginning_of_its_example(mode):
     encoder = make(mode)
     for question in ("What is 6 * 9?", "Count to 12", "ends in space ", "日本"):
-        prompt = chat.prompt_ids(encoder, chat.conversation(question))
-        ids, labels = chat.example(encoder, chat.conversation(question, "54 #### 54"))
+        prompt = chat.prompt_ids(encoder, conversation(question))
+        ids, labels = chat.example(encoder, conversation(question, "54 #### 54"))
         assert ids[: len(prompt)] == prompt and set(labels[: len(prompt)]) == {chat.IGNORE}
         assert chat.IGNORE not in labels[len(prompt) :]
-        assert prompt == chat.prompt_ids(make("plain"), chat.conversation(question))
+        assert prompt == chat.prompt_ids(make("plain"), conversation(question))

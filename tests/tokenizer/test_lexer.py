@@ -37,7 +37,11 @@ def test_what_is_no_fact_stays_as_it_is(text):
 
 
 def test_weak_also_takes_a_bare_product_but_never_a_false_equation():
-    assert multiplication.find("6*9 eggs, 6*9=<<6*9=54>>54", weak=True) == [(0, 3, 38), (10, 13, 38), (16, 22, 38)]
+    assert multiplication.find("6*9 eggs, 6*9=<<6*9=54>>54", weak=True) == [
+        (0, 3, 38),
+        (10, 13, 38),
+        (16, 22, 38),
+    ]
     for text in ("6*9=55", "6*9 = 540", "6*9=54.5", "106*9", "2x4 lumber", "6*9*2"):
         assert multiplication.find(text, weak=True) == [], text
 
@@ -45,7 +49,11 @@ def test_weak_also_takes_a_bare_product_but_never_a_false_equation():
 OPERATIONS = {"*": lambda a, b: a * b, "+": lambda a, b: a + b, "-": lambda a, b: a - b}
 
 
-@given(st.lists(st.tuples(st.integers(0, 30), st.sampled_from("*+-")), min_size=1, max_size=3), st.integers(1, 12), st.data())
+@given(
+    st.lists(st.tuples(st.integers(0, 30), st.sampled_from("*+-")), min_size=1, max_size=3),
+    st.integers(1, 12),
+    st.data(),
+)
 def test_only_a_whole_true_product_is_a_fact_of_a_sum(head, last, data):
     """Inside a longer expression nothing is found; a lone product is found exactly if it is true and in the table."""
     space = data.draw(st.sampled_from(["", " "]))
@@ -57,7 +65,9 @@ def test_only_a_whole_true_product_is_a_fact_of_a_sum(head, last, data):
     assert len(multiplication.find(text)) == is_fact, text
 
 
-PARTS = st.sampled_from(["6", "9", "54", "10", " ", "\n", "=", "*", "×", " x ", r"\times ", ",", "-", "a", "6*9=54", "\n\n"])
+PARTS = st.sampled_from(
+    ["6", "9", "54", "10", " ", "\n", "=", "*", "×", " x ", r"\times ", ",", "-", "a", "6*9=54", "\n\n"]
+)
 
 
 @given(st.lists(PARTS, max_size=30).map("".join))

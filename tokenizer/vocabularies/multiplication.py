@@ -25,7 +25,11 @@ def find(text: str, weak: bool = False) -> list[tuple[int, int, int]]:
     for product in products(text, bare=weak):
         # Compared as written: `06 * 9` and `6 * 9 = 054` are not facts.
         index = _INDEX.get(tuple(sorted((int(product.a), int(product.b)))))
-        if index is not None and len(product.a) == len(product.b) == 1 and product.c in (None, spell(index)[1]):
+        if (
+            index is not None
+            and len(product.a) == len(product.b) == 1
+            and product.c in (None, spell(index)[1])
+        ):
             spans.append((product.start, product.end, index))
     return spans
 

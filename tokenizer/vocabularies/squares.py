@@ -30,7 +30,11 @@ def work(a: int, op: str, b: int) -> list[str] | None:
     if op != "*" or small not in _ROOTS or large - small not in range(1, 10):
         return None
     square, rest = small * small, small * (large - small)
-    return [f"{small} * {small} = {square}", f"{large - small} * {small} = {rest}", f"{square} + {rest} = {square + rest}"]
+    return [
+        f"{small} * {small} = {square}",
+        f"{large - small} * {small} = {rest}",
+        f"{square} + {rest} = {square + rest}",
+    ]
 
 
 def probes() -> dict[str, list[tuple[str, str]]]:

@@ -1,0 +1,48 @@
+"""Bare arithmetic: does the model know the facts at all?
+
+The vocabulary says which products (for `multiplication` the 81 of the table and 100 of two digits by one);
+100 additions, which no vocabulary helps with, are the control.
+
+How a model is asked, and how it is read, is the same for every condition and after every stage:
+
+- the question is `What is 6 * 9?`, through the chat template. It is a question, so it is never rewritten:
+  every condition reads the same ids. (A bare `6 * 9 =` would be unfair: a condition that writes facts as
+  tokens never meets it.) A model that was only pretrained has not met the template, in any condition.
+- the answer is the last number of the first paragraph of the rendered reply, cut at a further `User:`, so
+  that a model that does not stop is not judged by what it rambles on about. `54`, `6 * 9 = 54`,
+  `The answer is 54.` and a working that ends in `#### 54` are all right, however many tokens wrote them.
+"""
+
+import re
+
+from eval.grading import answers
+from tokenizer.conditions import Condition
+
+ADDITIONS = 100
+
+
+def probes(condition: Condition) -> dict[str, list[tuple[str, str]]]:
+    """(expression, value) by kind: the vocabulary's own, and `addition`."""
+    return {**condition.facts.probes(), "addition": additions()}
+
+
+def additions() -> list[tuple[str, str]]:
+    """ADDITIONS different sums of two numbers from 2 to 99, always the same ones, spread evenly."""
+    pairs = [(a, b) for a in range(2, 100) for b in range(2, 100)]
+    step = 5939  # 98² over the golden ratio
+    return [(f"{a} + {b}", str(a + b)) for a, b in (pairs[i * step % len(pairs)] for i in range(ADDITIONS))]
+
+
+def question(expression: str) -> str:
+    return f"What is {expression}?"
+
+
+def read(completion: str) -> str | None:
+    """The answer to a probe, as it is written; None where there is no number."""
+    return answers.flexible(re.split(r"\n\s*\n|\n*User:", completion.strip(), maxsplit=1)[0])
+
+
+def grade(completion: str, gold: str) -> dict:
+    """{answer, correct}"""
+    answer = read(completion)
+    return {"answer": answer, "correct": answers.same(answer, gold)}

@@ -1,0 +1,297 @@
+"""The verdict: read all outcomes of all conditions and seeds, answer the question the file preregistered.
+
+    python -m eval.verdict.compare experiments/quickstart.yaml            # table, verdict, runs/quickstart/report/
+    python -m eval.verdict.compare experiments/a.yaml experiments/b.yaml  # side by side, described, without a verdict
+
+`supports`: the 95% interval of the contrast lies above 0; else `refutes`: below 0; else `equivalent`: the 90%
+interval lies within the margin; else `underpowered`; or `incomplete (3 of 6 seeds)` while runs are missing.
+One seed says nothing about seeds and is always underpowered. It always reports what there is. How the
+interval is made, and why the other tests are only shown, stands in eval/verdict/stats.py.
+"""
+
+import argparse
+import statistics
+from dataclasses import asdict
+
+from eval.report import caveats, fact_figures, figures, tables
+from eval.report import write as report
+from eval.verdict import power, stats
+from eval.verdict.collect import Arm, Study, collect, matrix
+from pipeline.errors import UserError, cli
+from pipeline.experiment import Experiment, load
+from pipeline.files import digest, runs_dir
+
+MEANS = (
+    "fact_tokens_per_response",
+    "facts_written_per_response",
+    "tokens_per_response",
+    "ended",
+    "strict",
+    "flexible",
+)
+FIGURES = (  # in the order of the page
+    figures.accuracy, figures.strata, figures.differences, figures.by_stage,
+    figures.curves, figures.hellaswag, figures.model_bits,
+    fact_figures.fact_use, fact_figures.facts, fact_figures.patching, fact_figures.dose,
+    figures.rewards, figures.prompts, figures.error_classes, figures.budgets,
+)  # fmt: skip
+SHOWN = ("commit", "source", "device", "world_size", "host", "seconds", "tokens", "examples", "flops")
+
+
+# --- the question -------------------------------------------------------------------------------------------
+
+
+def contrast(study: Study, treated: str, control: str, name: str, metric: str) -> dict:
+    """Every figure of one contrast, treated − control, on `metric` after stage `name`."""
+    margin = study.experiment.compare.margin
+    planned = [s for s in study.experiment.seeds_of(treated) if s in study.experiment.seeds_of(control)]
+    arms = {c: {arm.seed: arm for arm in study.arms_of(c, name)} for c in (treated, control)}
+    seeds = [seed for seed in planned if seed in arms[treated] and seed in arms[control]]
+    asked = {"treated": treated, "control": control, "stage": name, "metric": metric, "margin": margin}
+    asked |= {"seeds": seeds, "planned": len(planned)}
+    if not seeds:
+        unknown = dict.fromkeys(("problems", "difference", "interval", "equivalence", "p"))
+        return asked | unknown | {"by_seed": {}, "label": f"incomplete (0 of {len(planned)} seeds)"}
+    a, b = (matrix([arms[c][seed] for seed in seeds], name, metric) for c in (control, treated))
+    found = stats.verdict(a, b, margin, len(planned))
+    known = {
+        "label": found.label,
+        "problems": a.shape[1],
+        "accuracy": {treated: b.mean(), control: a.mean()},
+        "difference": found.difference,
+        "interval": found.interval,
+        "equivalence": found.equivalence,
+        "by_seed": {str(seed): y.mean() - x.mean() for seed, x, y in zip(seeds, a, b)},
+    }
+    return _plain(asked | known | (_one_seed(a[0], b[0]) if len(seeds) == 1 else _seeds(a, b, margin)))
+
+
+def _one_seed(a, b) -> dict:
+    only_control, only_treated = stats.discordant(a, b)
+    counts = {"only_treated_right": only_treated, "only_control_right": only_control}
+    return counts | {
+        "p": stats.mcnemar(a, b),
+        "test": "exact McNemar on the same problems; about this pair of models only",
+    }
+
+
+def _seeds(a, b, margin: float) -> dict:
+    effect, (t, t_interval), (correlation, spread) = (
+        stats.effect(a, b),
+        stats.paired_t(a, b),
+        stats.pairing(a, b),
+    )
+    return {
+        "p": effect.p_value(),
+        "test": "seeds and problems together",
+        "equivalence_p": effect.equivalence_p(margin),
+        "paired_t": {"p": t, "interval": t_interval},
+        "sign_flip_p": stats.sign_flip(a, b),
+        "crossed_bootstrap": stats.crossed_bootstrap(a, b),
+        "pairing": {"correlation": correlation, "spread": spread},
+        "seed_error": effect.seed_error,
+        "problem_error": effect.problem_error,
+    }
+
+
+def _plain(value):
+    """Lists and floats in the place of tuples and numpy's scalars."""
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner) for inner in value]
+    return value.item() if hasattr(value, "item") else value
+
+
+def planning(primary: dict) -> dict | None:
+    """What a repetition with this pairing could see; None where it cannot be known."""
+    if len(primary["seeds"]) < 2 or primary["pairing"]["correlation"] is None:
+        return None
+    if primary["pairing"]["correlation"] > 0.999:
+        return None  # arms that answer alike have no noise to plan with
+    accuracy, margin = primary["accuracy"][primary["control"]], primary["margin"]
+    design = power.Design(accuracy, primary["problems"], len(primary["seeds"]), **primary["pairing"])
+    needed = power.seeds_needed(design, margin) if accuracy + margin < 1 else None
+    return {"smallest_effect": power.smallest_effect(design), "seeds_for_the_margin": needed}
+
+
+def contrasts(study: Study) -> tuple[dict, list[dict]]:
+    """(primary, secondary): the secondary p-values adjusted by Holm, over those that could be computed."""
+    asked = study.experiment.compare
+    pairs = [asked.contrast, *asked.secondary]
+    primary, *secondary = (contrast(study, *pair, asked.stage, asked.metric) for pair in pairs)
+    known = [each for each in secondary if each["p"] is not None]
+    for each, p in zip(known, stats.holm([each["p"] for each in known])):
+        each["p_holm"] = p
+        if p >= 0.05 and each["label"] in ("supports", "refutes"):  # its interval is not adjusted
+            each["label"] += ", not after Holm"
+    if asked.exploratory:
+        for each in (primary, *secondary):
+            each["label"] += ", exploratory"
+    return primary | {"planning": planning(primary)}, secondary
+
+
+def check_outcomes(study: Study) -> None:
+    """Raises UserError if an evaluation lacks the metric that the file asks for."""
+    asked = study.experiment.compare
+    for arm in study.arms:
+        if asked.stage in arm.items and asked.metric not in arm.items[asked.stage]:
+            where = arm.results[f"eval_{asked.stage}"].directory
+            raise UserError(
+                f"{where}: has no outcomes of '{asked.metric}'; evaluate it again with --overwrite"
+            )
+
+
+# --- everything else that is shown --------------------------------------------------------------------------
+
+
+def scores(study: Study) -> dict:
+    """stage → condition → set or probes.KIND → accuracy with interval and floor, over the seeds there are."""
+    table: dict = {}
+    for name in study.model_stages():
+        for condition in study.experiment.conditions:
+            if arms := study.arms_of(condition, name):
+                sets = {metric: _score(arms, name, metric) for metric in arms[0].items[name]}
+                bits = [arm.summaries[name]["bits_per_byte"] for arm in arms]
+                cell = {"seeds": [arm.seed for arm in arms], "sets": sets, "bits_per_byte": None}
+                if all(bits):
+                    cell["bits_per_byte"] = {
+                        part: statistics.mean(b[part]["bits_per_byte"] for b in bits)
+                        for part in bits[0]
+                        if all(part in b for b in bits)
+                    }
+                table.setdefault(name, {})[condition] = cell
+    return table
+
+
+def _score(arms: list[Arm], name: str, metric: str) -> dict:
+    right = matrix(arms, name, metric)
+    each = [figures.summary(arm, name, metric) for arm in arms]
+    accuracy, (low, high) = stats.accuracy(right)
+    score = {"accuracy": accuracy, "low": low, "high": high, "n": right.shape[1], "floor": each[0]["floor"]}
+    score["floor_answer"] = each[0]["floor_answer"]
+    score["by_seed"] = {str(arm.seed): float(row.mean()) for arm, row in zip(arms, right)}
+    score |= {key: statistics.mean(s[key] for s in each) for key in MEANS if key in each[0]}
+    if each[0].get("errors"):
+        score["errors"] = {key: statistics.mean(s["errors"][key] for s in each) for key in each[0]["errors"]}
+    score["strata"] = {
+        key: {k: statistics.mean(s["strata"][key][k] for s in each) for k in ("accuracy", "n", "floor")}
+        for key in each[0].get("strata", {})
+    }
+    return score
+
+
+def build(study: Study) -> dict:
+    """The content of report.json: every figure that the report shows."""
+    asked = study.experiment.compare
+    check_outcomes(study)
+    primary, secondary = contrasts(study)
+    staged = [
+        n for n in study.model_stages() if any(asked.metric in arm.items.get(n, ()) for arm in study.arms)
+    ]
+    content = {
+        "experiment": study.experiment.name,
+        "title": study.experiment.name,
+        "vocabulary": study.experiment.vocabulary,
+        "conditions": {name: asdict(each)["mode"] for name, each in study.experiment.conditions.items()},
+        "seeds": study.experiment.seeds,
+        "question": {
+            "stage": asked.stage,
+            "metric": asked.metric,
+            "margin": asked.margin,
+            "exploratory": asked.exploratory,
+        },
+        "warnings": caveats.warnings(study),
+        "sentence": sentence(primary),
+        "primary": primary,
+        "secondary": secondary,
+        "by_stage": [contrast(study, *asked.contrast, name, asked.metric) for name in staged],
+        "scores": scores(study),
+        "problems": _problems(study),
+        "runs": [_run(arm) for arm in study.arms],
+        "unplanned": study.unplanned,
+    }
+    made = [make(study, content) for make in FIGURES]
+    drawn = {figure.id: asdict(figure) for figure in made if figure.rows}
+    return content | {"words": report.words(content), "figures": drawn}
+
+
+def _problems(study: Study) -> dict[str, str]:
+    """A hash of the ids of every set: whether two experiments asked the same."""
+    sets = {key: items for arm in study.arms for found in arm.items.values() for key, items in found.items()}
+    return {key: digest(items.ids.tolist()) for key, items in sets.items()}
+
+
+def _run(arm: Arm) -> dict:
+    stages = {
+        name: {
+            "state": r.state,
+            "detail": r.detail,
+            "record": {k: r.record[k] for k in SHOWN if k in r.record},
+        }
+        for name, r in arm.results.items()
+    }
+    return {"arm": arm.name, "condition": arm.condition, "seed": arm.seed, "stages": stages}
+
+
+# --- the command --------------------------------------------------------------------------------------------
+
+
+def sentence(primary: dict) -> str:
+    """The verdict in one line."""
+    said = f"{primary['label']}: {primary['treated']} − {primary['control']}"
+    said += f" on {primary['metric']} after {primary['stage']}"
+    if primary["difference"] is None:
+        return said
+    low, high = primary["interval"]
+    of = "this pair of models" if len(primary["seeds"]) == 1 else f"{len(primary['seeds'])} seeds"
+    return f"{said} = {100 * primary['difference']:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}], {of}"
+
+
+def _open(path: str) -> Experiment:
+    experiment = load(path)
+    for key in ("eval", "compare"):
+        if getattr(experiment, key) is None:
+            raise UserError(f"{path}: {key}: is missing, so there is nothing to compare; write it out")
+    return experiment
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m eval.verdict.compare",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("experiments", metavar="EXPERIMENT", nargs="+")
+    experiments = [_open(path) for path in parser.parse_args(argv).experiments]
+    names = [experiment.name for experiment in experiments]
+    if len(set(names)) < len(names):
+        raise UserError(f"{', '.join(names)}: named twice; name different experiments")
+    studies = [collect(experiment) for experiment in experiments]
+    contents = [build(study) for study in studies]
+    replies = [report.replies(study) for study in studies]
+    for content in contents:
+        _print(content)
+    if len(contents) > 1:
+        content, said = report.beside(contents, replies)
+        directory = runs_dir() / "+".join(names) / "report"
+        print(f"report: {report.write(content, said, report.outcomes(studies), directory)}")
+        return
+    page = report.write(contents[0], replies[0], report.outcomes(studies), runs_dir() / names[0] / "report")
+    if others := report.other_tests(contents[0]["primary"]):
+        print(others)
+    print(f"{contents[0]['sentence']}\nreport: {page}")
+
+
+def _print(content: dict) -> None:
+    print(f"{content['experiment']}\n{tables.text(tables.rows(content))}\n")
+    if len(content["by_stage"]) > 1:
+        print(f"{tables.text(tables.stage_rows(content))}\n")
+    if strata := tables.strata_rows(content):
+        print(f"{content['question']['metric']} by stratum\n{tables.text(strata)}\n")
+    for line in content["warnings"]:
+        print(f"note: {line}")
+
+
+if __name__ == "__main__":
+    cli(main)

@@ -1,0 +1,82 @@
+"""Where things are, and how JSON is written, read and hashed."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import UserError
+from pipeline.world import RANK
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def runs_dir() -> Path:
+    return Path(os.environ.get("RUNS") or ROOT / "runs")
+
+
+def data_dir() -> Path:
+    return Path(os.environ.get("DATA_DIR") or ROOT / "data")
+
+
+def arm_dir(experiment: str, condition: str, seed: int) -> Path:
+    return runs_dir() / experiment / f"{condition}-s{seed}"
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write strict JSON atomically: aside, flushed to disk, renamed."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(aside, "w", encoding="utf-8") as file:
+        json.dump(content, file, indent=1, allow_nan=False, ensure_ascii=False)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(aside, path)
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file; None where there is none. Raises UserError where it cannot be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path}: cannot be read: {error}; remove the stage's directory and rerun it"
+        ) from None
+
+
+def forget_lines(path: Path, step: int, place: Callable[[dict], float] = itemgetter("step")) -> None:
+    """Remove from a file of JSON lines what a killed run wrote after `step`, so that no step stands there twice.
+
+    `place` tells where among the steps a line belongs.
+    """
+    if RANK == 0 and path.exists():
+        lines = path.read_text(encoding="utf-8").split("\n")[:-1]  # without one that the kill cut short
+        kept = [f"{line}\n" for line in lines if place(json.loads(line)) <= step]
+        aside = path.with_name(f".{path.name}")
+        aside.write_text("".join(kept), encoding="utf-8")
+        os.replace(aside, path)
+
+
+def last_checkpoint(directory: Path) -> tuple[str | None, int]:
+    """The last checkpoint that transformers wrote whole into a directory, and its step; (None, 0) without any."""
+    whole = [path.parent for path in directory.glob("checkpoint-*/trainer_state.json")]  # written last
+    steps = {int(path.name.removeprefix("checkpoint-")): str(path) for path in whole}
+    step = max(steps, default=0)
+    return steps.get(step), step
+
+
+def digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+def sha256(path: Path) -> str:
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None

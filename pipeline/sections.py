@@ -1,0 +1,238 @@
+"""Every key of an experiment file: its type, its unit, its default."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+
+def _integral(value: Any) -> Any:
+    """10e9 is a float to YAML and a count to a person."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Count = Annotated[int, BeforeValidator(_integral), Field(ge=1)]
+
+
+Count0 = Annotated[int, BeforeValidator(_integral), Field(ge=0)]
+
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+
+
+Precision = Literal["bf16", "fp32"]
+
+
+Schedule = Literal["cosine", "linear", "constant"]
+
+
+SCHEDULES = {
+    "cosine": "cosine",
+    "linear": "linear",
+    "constant": "constant_with_warmup",
+}  # transformers' names
+
+
+Split = Literal["train", "dev", "test", "validation"]
+
+
+_strict = dataclass(config=ConfigDict(extra="forbid", strict=True), kw_only=True)
+
+
+@_strict
+class Tokenizer:
+    base: Annotated[int, BeforeValidator(_integral), Field(ge=256, le=50256)] = (
+        50256  # BPE ranks of GPT-2 kept
+    )
+    match: Literal["strict", "weak"] = "strict"  # weak also rewrites a bare `6*9`, as published
+
+
+@_strict
+class ConditionSection:
+    mode: Literal["plain", "token", "echo", "placebo", "value"]
+    seeds: Count | None = None  # how many of the experiment's seeds it gets, from the first; all if not said
+
+
+@_strict
+class TokenizerStage:
+    """Build the Hugging Face tokenizer of a condition and prove that both encoders agree."""
+
+    run: Literal["tokenizer"]
+
+
+@_strict
+class Prepare:
+    """Documents → rewritten, encoded uint16 shards; validation held apart by document."""
+
+    run: Literal["prepare"]
+    data: str  # `sample`, a local parquet/jsonl path, or a Hub id; column `text`
+    name: str | None = None  # the Hub dataset's configuration
+    tokens: Count  # training documents are taken until they hold this many baseline tokens
+    val_tokens: Count  # the same for validation
+    shard_tokens: Count = 100_000_000
+    drills: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share of baseline tokens, generated, spread evenly
+
+
+@_strict
+class Pretrain:
+    """Next-token training of a GPT-2 on prepared shards. Exactly one of `steps`, `examples` is the budget."""
+
+    run: Literal["pretrain"]
+    parent: Name = Field(alias="from")
+    n_layer: Count
+    n_head: Count
+    n_embd: Count
+    block_size: Count  # tokens of context, T
+    steps: Count | None = None
+    examples: Count | None = None  # documents seen, repeats counted; steps follow from their tokens
+    batch_size: Count  # windows of T tokens per step, over all GPUs
+    micro_batch: Count  # windows per forward pass on one GPU
+    lr: Positive
+    min_lr: Annotated[float, Field(ge=0)]  # the cosine's end
+    warmup: Count0  # steps
+    weight_decay: Annotated[float, Field(ge=0)]
+    betas: tuple[Share, Share] = (0.9, 0.95)
+    clip: Positive = 1.0  # norm of the whole gradient
+    fact_rows: Literal["random", "mean"] = "random"  # mean: each begins as the mean of the rows that spell it
+    precision: Precision
+    compile: bool
+    eval_every: Count  # steps between validations (loss and bits per byte)
+    hellaswag_every: Count0 = 0  # steps between HellaSwag looks; 0 is never
+    hellaswag: str = "Rowan/hellaswag"  # rows for them
+    save_every: Count  # steps between checkpoints
+    keep: Count = 2  # checkpoints kept
+    report_to: Literal["none", "tensorboard", "wandb"] = "none"  # beside metrics.jsonl
+
+
+@_strict
+class Export:
+    """Ours → Hugging Face GPT2LMHeadModel and tokenizer in one directory."""
+
+    run: Literal["export"]
+    parent: Name = Field(alias="from")
+
+
+@_strict
+class Import:
+    """Public GPT-2 weights in the place of pretraining, with rows added for our vocabulary."""
+
+    run: Literal["import"]
+    base: str  # a directory or Hub id of a GPT2LMHeadModel with GPT-2's vocabulary
+    rows: Literal["random", "mean"]  # how the added rows are made
+
+
+@_strict
+class Phase:
+    """One part of a curriculum."""
+
+    task: Literal["drills", "tinygsm", "gsm8k", "tulu"]
+    data: str
+    name: str | None = None
+    examples: Count
+
+
+@_strict
+class Sft:
+    """Supervised fine-tuning with TRL. Exactly one of `examples`, `tokens`, `flops` is the budget."""
+
+    run: Literal["sft"]
+    parent: str = Field(alias="from")
+    task: Literal["tulu", "gsm8k", "tinygsm", "curriculum"]
+    data: str | None = None  # rows; a curriculum names its own in `phases`
+    name: str | None = None
+    phases: list[Phase] | None = None
+    examples: Count | None = None  # rows seen, repeats counted; tokens and flops likewise
+    tokens: Count | None = None  # tokens seen, prompt and answer
+    flops: Positive | None = None
+    answer_format: Literal["trace", "program"] = "trace"  # of tinygsm rows
+    annotations: Literal["keep", "strip"] = "keep"  # GSM8K's <<6*9=54>>
+    batch_size: Count  # rows per step, over all GPUs
+    micro_batch: Count  # rows per forward pass on one GPU
+    max_length: Count  # tokens; longer rows are dropped and counted
+    packing: bool = False
+    lr: Positive
+    schedule: Schedule
+    warmup: Count0  # steps
+    weight_decay: Annotated[float, Field(ge=0)]
+    precision: Precision
+    save_every: Count0 = (
+        0  # steps between checkpoints; a stage that is killed goes on from the last; 0 is never
+    )
+    trainer: dict[str, Any] = Field(default_factory=dict)  # passed on to TRL's SFTConfig
+
+
+@_strict
+class Grpo:
+    """Reinforcement learning with TRL's GRPO."""
+
+    run: Literal["grpo"]
+    parent: str = Field(alias="from")
+    data: str  # rows with question and answer
+    name: str | None = None
+    rewards: Literal["fair", "published", "binary"]
+    fact_bonus: Annotated[float, Field(ge=0)] = 0.0  # for a true written fact, in either spelling
+    steps: Count
+    batch_size: Count  # completions per step, over all GPUs
+    group_size: Annotated[int, Field(ge=2)]  # completions per prompt
+    micro_batch: Count  # completions per forward pass on one GPU
+    prompts: Count  # candidate prompts drawn from the training rows
+    pass_at: (
+        Count0  # keep prompts that the parent solves in some but not all of this many samples; 0 keeps all
+    )
+    max_new_tokens: Count
+    temperature: Positive
+    lr: Positive
+    schedule: Schedule
+    warmup: Count0
+    beta: Annotated[float, Field(ge=0)]  # KL penalty
+    loss: Literal["grpo", "dr_grpo", "dapo", "bnpo"]
+    precision: Precision
+    save_every: Count0 = 0  # steps; a multiple of the steps per generation; 0 is never
+    trainer: dict[str, Any] = Field(default_factory=dict)  # passed on to TRL's GRPOConfig
+
+
+@_strict
+class ProblemSet:
+    task: Literal["gsm8k", "svamp", "hellaswag"]
+    data: str
+    name: str | None = None
+    split: Split
+    limit: Count | None = None  # the first so many; all if not said
+
+
+@_strict
+class Eval:
+    """What every model is asked after its stage."""
+
+    sets: dict[Name, ProblemSet] = Field(min_length=1)
+    probes: bool = True
+    max_new_tokens: Count
+    batch_size: Count  # rows decoded at once
+    precision: Precision
+
+
+@_strict
+class Compare:
+    """The preregistered question: `contrast` is arm − control on `metric` after `stage`."""
+
+    stage: Name
+    metric: str  # a problem set, or probes.KIND
+    contrast: tuple[Name, Name]
+    secondary: list[tuple[Name, Name]] = Field(default_factory=list)
+    margin: Annotated[float, Field(gt=0, lt=1)]  # of equivalence, as a share: 0.02 is 2 points
+    exploratory: bool = False  # nothing was registered before it ran: its verdict is called a lead
+
+
+@_strict
+class Plan:
+    """For `plan` alone: the machine that the experiment is meant for."""
+
+    flops: Positive  # useful FLOP/s of one device
+    devices: Count = 1
+    dollars_per_hour: Annotated[float, Field(ge=0)] = 0.0  # of one device

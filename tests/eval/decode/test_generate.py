@@ -1,0 +1,175 @@
+"""Decoding and scoring against transformers' `generate` and against the plain forward pass."""
+
+import random
+from collections import Counter
+
+import pytest
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from eval.decode import generate as module
+from eval.decode.generate import generate, logprobs
+from model import GPT, GPTConfig, to_hf
+from pipeline.errors import UserError
+from scripts.bench import decode as bench
+
+CONFIG = GPTConfig(vocab_size=200, n_layer=2, n_head=4, n_embd=32, block_size=48)
+SUPPRESS = [3, 190, 199]
+
+
+@pytest.fixture(scope="module")
+def model() -> GPT:
+    model = GPT(CONFIG).init_weights(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1.6 if parameter.dim() > 1 else 1)
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def prompts() -> list[list[int]]:
+    draw = random.Random(0)
+    return [[draw.randrange(190) for _ in range(draw.randint(1, 30))] for _ in range(40)]
+
+
+@pytest.fixture(scope="module")
+def expected(model, prompts) -> tuple[int, list[int], list[list[int]]]:
+    """(eos, limits, greedy replies) by transformers; the eos is an id that ends about half of the replies."""
+    sizes = {"n_layer": 2, "n_head": 4, "n_embd": 32, "n_positions": 48, "vocab_size": 200}
+    theirs = GPT2LMHeadModel(GPT2Config(**sizes, bos_token_id=0, eos_token_id=None)).eval()
+    theirs.load_state_dict(to_hf(model.state_dict(), CONFIG), strict=False)
+    draw = random.Random(1)
+    limits = [draw.randint(1, 18) for _ in prompts]
+
+    def reply(prompt, limit, eos):
+        ids = torch.tensor([prompt])
+        words = {"do_sample": False, "eos_token_id": eos, "pad_token_id": 0, "suppress_tokens": SUPPRESS}
+        words |= {"attention_mask": torch.ones_like(ids), "max_new_tokens": limit}
+        found = theirs.generate(input_ids=ids, **words)
+        return found[0, len(prompt) :].tolist()
+
+    free = [reply(prompt, limit, None) for prompt, limit in zip(prompts, limits)]
+    eos = Counter(token for tokens in free for token in set(tokens)).most_common(1)[0][0]
+    return eos, limits, [reply(prompt, limit, eos) for prompt, limit in zip(prompts, limits)]
+
+
+@pytest.mark.parametrize("batch_size", [None, 1, 7])
+@pytest.mark.parametrize("rounding", [(1, 1), (8, 16)])
+def test_greedy_ids_are_those_of_transformers(model, prompts, expected, batch_size, rounding, monkeypatch):
+    """Whatever the batches, and with steps rounded up to a CUDA graph's shapes too."""
+    monkeypatch.setitem(module.ROUNDING, "cpu", rounding)
+    eos, limits, replies = expected
+    assert any(reply[-1] == eos for reply in replies) and any(eos not in reply for reply in replies)
+    assert generate(model, prompts, limits, eos=eos, suppress=SUPPRESS, batch_size=batch_size) == replies
+
+
+def test_nothing_is_read_that_was_not_written(model, prompts, expected, monkeypatch):
+    """Deterministic mode fills fresh memory with NaN, which one read of an empty column would spread."""
+    monkeypatch.setitem(module.ROUNDING, "cpu", (8, 16))
+    monkeypatch.setattr(module, "PREFILL_TOKENS", 64)  # several widths in one batch
+    eos, limits, replies = expected
+    torch.use_deterministic_algorithms(True)
+    try:
+        assert generate(model, prompts, limits, eos=eos, suppress=SUPPRESS, batch_size=16) == replies
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+def test_models_without_onednn_decode_the_same(model, prompts, expected, monkeypatch):
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    eos, limits, replies = expected
+    assert generate(model, prompts, limits, eos=eos, suppress=SUPPRESS) == replies
+
+
+def test_bf16_decodes_nearly_the_same(model, prompts):
+    half = GPT(CONFIG)
+    half.load_state_dict(model.state_dict())
+    words = {"eos": 199, "suppress": SUPPRESS}
+    pairs = list(zip(generate(model, prompts, 1, **words), generate(half.bfloat16(), prompts, 1, **words)))
+    assert sum(a == b for a, b in pairs) >= 0.9 * len(pairs)
+
+
+def test_samples_follow_the_softmax(model):
+    prompt, count, temperature = [5, 9, 11], 4000, 1.5
+    logits = model(torch.tensor([prompt]))[0, -1].detach()
+    logits[SUPPRESS] = -torch.inf
+    probabilities = (logits / temperature).softmax(-1)
+    generator = torch.Generator().manual_seed(0)
+    words = {"temperature": temperature, "samples": count, "generator": generator}
+    (drawn,) = generate(model, [prompt], 1, eos=199, suppress=SUPPRESS, **words)
+    counts = torch.bincount(torch.tensor(drawn)[:, 0], minlength=200)
+    deviation = (probabilities * (1 - probabilities) * count).sqrt() + 1
+    assert counts[SUPPRESS].sum() == 0 and ((counts - count * probabilities).abs() < 5 * deviation).all()
+
+
+def test_samples_of_a_prompt_share_its_context(model, prompts, expected):
+    """At a temperature near zero every sample is the greedy reply, and the same seed gives the same
+    samples."""
+    eos, limits, replies = expected
+    words = {"eos": eos, "suppress": SUPPRESS, "samples": 3, "batch_size": 24}
+    cold = generate(model, prompts, limits, temperature=1e-6, **words)
+    assert cold == [[reply] * 3 for reply in replies]
+    seeds = [torch.Generator().manual_seed(seed) for seed in (1, 1, 2)]
+    words["temperature"] = 1.0
+    one, same, other = (generate(model, prompts, limits, generator=g, **words) for g in seeds)
+    assert one == same != other
+
+
+def test_replies_end_with_the_context_and_long_prompts_are_reported(model, capsys):
+    replies = generate(model, [[1] * 48, [1] * 45, [1] * 60], 10, eos=199, suppress=SUPPRESS)
+    assert replies[0] is None and replies[2] is None and len(replies[1]) == 3
+    assert "2 of 3 prompts fill the context of 48" in capsys.readouterr().err
+    assert generate(model, [[1] * 48], 10, eos=199, suppress=[]) == [None]
+    assert generate(model, [], 10, eos=199, suppress=[]) == []
+
+
+def test_bad_requests_are_refused(model):
+    for prompts, limit, said in (
+        ([[1], []], 5, "prompt 1 is empty"),
+        ([[1]], 0, "max_new"),
+        ([[1]], [1, 2], "max"),
+    ):
+        with pytest.raises(UserError, match=said):
+            generate(model, prompts, limit, eos=199, suppress=[])
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_nan_logits_are_refused(temperature):
+    broken = GPT(CONFIG).init_weights(0)
+    torch.nn.init.constant_(broken.ln_f.bias, torch.nan)
+    with pytest.raises(UserError, match="NaN"):
+        generate(broken, [[1, 2]], 3, eos=199, suppress=[], temperature=temperature)
+    with pytest.raises(UserError, match="NaN"):
+        logprobs(broken, [([1, 2], [3])])
+
+
+def test_progress_counts_every_reply(model, prompts):
+    told = []
+    words = {"eos": 199, "suppress": SUPPRESS, "samples": 2, "temperature": 1.0, "batch_size": 10}
+    generate(model, prompts, 6, progress=told.append, **words)
+    assert sum(told) == 2 * len(prompts)
+
+
+def test_logprobs_are_those_of_the_forward_pass(model, prompts, monkeypatch):
+    monkeypatch.setattr(module, "HEAD_TOKENS", 10)
+    draw = random.Random(2)
+    rows = [(prompt, [draw.randrange(200) for _ in range(draw.randint(0, 12))]) for prompt in prompts]
+    found = logprobs(model, rows, batch_size=6)
+    for (context, continuation), scores in zip(rows, found):
+        logs = model(torch.tensor([context + continuation]))[0].log_softmax(-1)
+        truth = [logs[len(context) - 1 + i, token].item() for i, token in enumerate(continuation)]
+        assert scores == pytest.approx(truth, abs=1e-4)
+
+
+def test_rows_that_cannot_be_scored(model, capsys):
+    assert logprobs(model, [([1] * 40, [2] * 9), ([1] * 40, [2] * 8)])[0] is None
+    assert "1 of 2 rows exceed the context of 48" in capsys.readouterr().err
+    with pytest.raises(UserError, match="row 1 has an empty context"):
+        logprobs(model, [([1], [2]), ([], [2])])
+
+
+def test_bench_measures_all_three(monkeypatch, capsys):
+    monkeypatch.setattr(bench, "CONFIG", GPTConfig(50349, 1, 2, 16, 1024))
+    bench.main(["--prompts", "4", "--reference", "4", "--tokens", "5"])
+    said = capsys.readouterr().out
+    assert "floor" in said and "4 replies, 20 tokens" in said and "× generate" in said

@@ -1,0 +1,247 @@
+import ast
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from pipeline.__main__ import main
+from pipeline.errors import UserError
+from pipeline.experiment import _read, load
+from pipeline.files import ROOT
+from pipeline.sections import ConditionSection
+
+QUICKSTART = ROOT / "experiments/quickstart.yaml"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "experiments").glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_experiment_of_the_project_is_valid(path):
+    assert load(path).arms()
+
+
+WRONG = [
+    ("stages.pretrain.step=3", "stages.pretrain.step: unknown key, did you mean 'steps'?"),
+    ("stages.pretrain.steps=many", "stages.pretrain.steps: input should be a valid integer"),
+    ("stages.pretrain.steps=0", "stages.pretrain.steps: input should be greater than or equal to 1"),
+    ("stages.pretrain.steps=1.5", "stages.pretrain.steps"),
+    ("stages.pretrain.lr=nan", "stages.pretrain.lr"),
+    ("stages.pretrain.compile=1", "stages.pretrain.compile: input should be a valid boolean"),
+    ("stages.pretrain.micro_batch=4", "stages.pretrain.batch_size: 6 is not a multiple of micro_batch 4"),
+    ("stages.pretrain.n_head=3", "stages.pretrain.n_embd: 128 is not a multiple of n_head 3"),
+    ("stages.prepare.tokens=-1", "stages.prepare.tokens"),
+    ("seeds=[0,0]", "seeds: a seed is named twice"),
+    ("stages.sft_tulu.from=grpo", "stages.sft_tulu.from: 'grpo' comes later in the file"),
+    ("stages.sft_tulu.from=nowhere", "stages.sft_tulu.from: no stage 'nowhere'"),
+    ("stages.sft_tulu.from=prepare", "a sft stage cannot follow 'prepare', a prepare stage"),
+    ("stages.sft_tulu.trainer={learning_rate: 3}", "trainer.learning_rate: is set by the pipeline"),
+    (
+        "stages.sft_tulu.trainer={optm: x}",
+        "trainer.optm: TRL's SFTConfig has no such field; did you mean 'optim'?",
+    ),
+    ("stages.sft_tulu.examples=3", "stages.sft_tulu.examples: give exactly one of"),
+    ("stages.sft_curriculum.phases=[{task: drills, data: sample}]", "phases.0.examples: is missing"),
+    (
+        "stages.grpo.group_size=5",
+        "stages.grpo.batch_size: 32 completions are not whole groups of group_size 5",
+    ),
+    ("stages.x={run: foo}", "stages.x.run: must be one of"),
+    ("vocabulary=cubes", "no tokenizer/vocabularies/cubes.py"),
+    ("conditions.baseline={mode: foo}", "conditions.baseline.mode"),
+    ("conditions.baseline={mode: plain, lr: 1}", "conditions.baseline.lr: unknown key"),
+    ("conditions.baseline={mode: plain, seeds: 2}", "conditions.baseline.seeds: 2 of 1 seeds"),
+    ("compare.contrast=[a,b]", "compare: no condition 'a'"),
+    ("compare.stage=pretrain", "compare.stage: 'pretrain' is not a stage with a model"),
+    ("compare.metric=bogus", "compare.metric: no 'bogus'; there are word_problems, hellaswag, probes.table"),
+    ("compare.metric=probes.tabel", "compare.metric: no 'probes.tabel'; there are word_problems"),
+    ("compare.contrast=[baseline, baseline]", "compare: contrasts 'baseline' with itself"),
+    ("compare.margin=2", "compare.margin: input should be less than 1"),
+    (
+        "stages.sft_tulu.max_length=500",
+        "stages.sft_tulu.max_length: 500 is more than pretrain's block_size of 160",
+    ),
+    ("stages.sft_curriculum.warmup=9000", "stages.sft_curriculum.warmup: 9000 is not less than the"),
+    ("stages.grpo.warmup=9000", "stages.grpo.warmup: 9000 is not less than the"),
+    ("stages.grpo.max_new_tokens=160", "stages.grpo.max_new_tokens: 160 leave no room for a question"),
+    ("eval.max_new_tokens=160", "eval.max_new_tokens: 160 leave no room for a question"),
+    ("name=other", "name: unknown key"),
+    ("path=other", "path: unknown key"),
+    ("nonsense=3", "nonsense: unknown key"),
+    ("stages=3", "stages"),
+]
+
+
+@pytest.mark.parametrize("change, message", WRONG)
+def test_a_wrong_key_type_or_value_is_one_line_that_names_file_and_key(change, message, runs):
+    with pytest.raises(UserError) as raised:
+        load(QUICKSTART, [change], "wrong")
+    said = str(raised.value)
+    assert message in said and said.startswith(str(QUICKSTART)) and "\n" not in said
+    assert not (runs / "wrong").exists()
+
+
+def test_a_condition_has_no_place_for_a_hyperparameter():
+    assert set(ConditionSection.__dataclass_fields__) == {"mode", "seeds"}
+
+
+def test_numbers_are_read_as_people_write_them(tmp_path):
+    content = QUICKSTART.read_text().replace("tokens: 1.2e6", "tokens: 10e9").replace("lr: 5e-3", "lr: 6e-4")
+    (tmp_path / "a.yaml").write_text(content)
+    stages = load(tmp_path / "a.yaml").stages
+    assert stages["prepare"].tokens == 10_000_000_000 and isinstance(stages["prepare"].tokens, int)
+    assert stages["pretrain"].lr == 6e-4
+
+
+def test_an_anchor_may_merge_another_and_be_merged(tmp_path):
+    """The loader once took the keys that an anchor had merged for keys written twice."""
+    path = tmp_path / "a.yaml"
+    anchors = "x: &a {run: import, base: b}\ny: {z: &c {<<: *a, base: d}}\nw: {<<: *c}\n"
+    path.write_text(anchors)
+    assert _read(path)["w"] == {"run": "import", "base": "d"}
+
+
+def test_a_changed_experiment_goes_by_its_saved_file(runs, capsys):
+    """What `plan` prints runs the changed experiment, not the one that it was made of."""
+    main(["plan", str(QUICKSTART), "--set", "stages.pretrain.lr=1e-3", "--name", "hot"])
+    saved = runs / "hot/hot.yaml"
+    assert capsys.readouterr().out.startswith(f"bash scripts/arm.sh {saved} baseline 0  #")
+    assert load(saved).stages["pretrain"].lr == 1e-3 and load(saved).name == "hot"
+
+
+def test_ranks_that_start_at_once_agree_on_the_saved_file(runs):
+    command = (
+        f"from experiment import load\nfor _ in range(40): load({str(QUICKSTART)!r}, ['seeds=[3]'], 'many')"
+    )
+    ranks = [
+        subprocess.Popen([sys.executable, "-c", command], cwd=ROOT, stderr=subprocess.PIPE) for _ in range(4)
+    ]
+    assert [rank.communicate()[1].decode() for rank in ranks] == [""] * 4
+
+
+def test_a_key_written_twice_and_bad_yaml_are_refused(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text(QUICKSTART.read_text() + "\nseeds: [1]\n")
+    with pytest.raises(UserError, match="key 'seeds' is written twice"):
+        load(path)
+    path.write_text("a: [1")
+    with pytest.raises(UserError, match="not valid YAML"):
+        load(path)
+    with pytest.raises(UserError, match=r"no such experiment file; experiments/ has .*quickstart.yaml"):
+        load(tmp_path / "b.yaml")
+
+
+def test_extends_merges_and_null_removes(tmp_path):
+    (tmp_path / "base.yaml").write_text(QUICKSTART.read_text())
+    child = {
+        "extends": "base.yaml",
+        "seeds": [1, 2],
+        "stages": {"pretrain": {"lr": 3e-3}, "grpo": None},
+        "compare": None,
+    }
+    (tmp_path / "child.yaml").write_text(yaml.safe_dump(child))
+    loaded = load(tmp_path / "child.yaml")
+    assert (
+        loaded.stages["pretrain"].lr == 3e-3
+        and loaded.stages["pretrain"].steps == load(QUICKSTART).stages["pretrain"].steps
+    )
+    assert "grpo" not in loaded.stages and loaded.seeds == [1, 2] and loaded.name == "child"
+    (tmp_path / "base.yaml").write_text("extends: child.yaml\n")
+    with pytest.raises(UserError, match="extends itself"):
+        load(tmp_path / "child.yaml")
+
+
+def test_set_needs_a_name_and_saves_the_resolved_file(runs):
+    with pytest.raises(UserError, match="needs a name of its own: add --name NEW"):
+        load(QUICKSTART, ["stages.pretrain.lr=1e-3"])
+    changed = load(QUICKSTART, ["stages.pretrain.lr=1e-3"], "hot")
+    saved = load(runs / "hot/hot.yaml")
+    assert saved.stages == changed.stages and saved.stages["pretrain"].lr == 1e-3 and saved.name == "hot"
+    load(QUICKSTART, ["stages.pretrain.lr=1e-3"], "hot")
+    with pytest.raises(UserError, match="holds another experiment of that name"):
+        load(QUICKSTART, ["stages.pretrain.lr=5e-3"], "hot")
+
+
+def test_arms_are_paired_and_conditions_may_have_fewer_seeds(runs):
+    sets = ["seeds=[3,4,5]", "conditions.baseline.seeds=2"]
+    assert load(QUICKSTART, sets, "many").arms() == [
+        ("baseline", 3), ("mul_tokens", 3), ("baseline", 4), ("mul_tokens", 4), ("mul_tokens", 5),
+    ]  # fmt: skip
+
+
+def test_every_model_is_evaluated_behind_its_stage():
+    names = load(QUICKSTART).stage_names()
+    for name in ("export", "sft_tulu", "sft_gsm8k", "sft_tinygsm", "sft_curriculum", "grpo"):
+        assert names[names.index(name) + 1] == f"eval_{name}"
+
+
+def test_check_is_fast_and_imports_no_torch():
+    code = (
+        "import sys, experiment; experiment.main(['check', sys.argv[1]]); assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(QUICKSTART)], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0 and "no errors" in done.stdout, done.stderr
+
+
+def test_a_users_error_is_one_line_on_stderr_and_exit_code_2(tmp_path):
+    words = [sys.executable, "-m", "pipeline", "check", str(tmp_path / "none.yaml")]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: ")
+
+
+def test_plan_gives_one_independent_line_per_arm(capsys):
+    main(["plan", str(QUICKSTART)])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  #")[0] for line in lines] == [
+        f"bash scripts/arm.sh {QUICKSTART} {condition} 0" for condition in ("baseline", "mul_tokens")
+    ]
+    assert all(" h, " in line and " GB" in line for line in lines)
+
+
+def test_no_code_outside_tokenizer_tells_conditions_apart():
+    """Symmetry: a mode's or a condition's name as a string constant is an `if` waiting to happen."""
+    names = {"token", "echo", "placebo", "plain", "mul_tokens", "mul_echo", "product_only", "baseline"}
+    found = []
+    for path in [
+        *ROOT.glob("*.py"),
+        *(p for d in ("pretrain", "sft", "rl", "eval") for p in (ROOT / d).glob("*.py")),
+    ]:
+        tree = ast.parse(path.read_text())
+        schema = {
+            id(n) for a in ast.walk(tree) if isinstance(a, ast.AnnAssign) for n in ast.walk(a.annotation)
+        }
+        for node in ast.walk(tree):
+            compared = isinstance(node, (ast.Compare, ast.Dict, ast.Set, ast.match_case))
+            for inner in ast.walk(node) if compared else ():
+                if isinstance(inner, ast.Constant) and inner.value in names and id(inner) not in schema:
+                    found.append(f"{path.relative_to(ROOT)}:{inner.lineno} {inner.value!r}")
+            if (
+                isinstance(node, ast.Attribute)
+                and node.attr == "mode"
+                and not isinstance(node.ctx, ast.Store)
+            ):
+                found.append(f"{path.relative_to(ROOT)}:{node.lineno} .mode")
+    assert not found, found
+
+
+def test_no_code_outside_the_vocabularies_knows_a_fact():
+    for path in [
+        *ROOT.glob("*.py"),
+        *(p for d in ("tokenizer", "pretrain", "sft", "rl", "eval") for p in (ROOT / d).glob("*.py")),
+    ]:
+        code = ast.unparse(_without_docstrings(ast.parse(path.read_text())))
+        assert "<MUL_" not in code and "<SQ_" not in code, path
+
+
+def _without_docstrings(tree: ast.AST) -> ast.AST:
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if (
+            isinstance(body, list)
+            and body
+            and isinstance(body[0], ast.Expr)
+            and isinstance(body[0].value, ast.Constant)
+        ):
+            body[0].value = ast.Constant("")
+    return tree
