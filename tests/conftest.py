@@ -1,5 +1,6 @@
 """What every test may ask for."""
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -7,6 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+from safetensors.torch import save_file
+
+from model import GPT, GPTConfig, to_hf
+from tokenizer.conditions import Condition
+from tokenizer.encode import Encoder, save
 
 torch.set_num_threads(1)
 # A busy machine is no failure: no deadline, and no complaint that examples come slowly.
@@ -34,3 +40,33 @@ def runs(tmp_path, monkeypatch) -> Path:
     """A RUNS folder of the test's own."""
     monkeypatch.setenv("RUNS", str(tmp_path / "runs"))
     return tmp_path / "runs"
+
+
+def make_model(directory: Path, mode: str, block_size: int = 128, spread: float = 8.0) -> Path:
+    """A random GPT-2 of two layers, its weights spread so that its greedy replies vary and contain facts."""
+    encoder = Encoder(Condition("arm", mode, "multiplication", 1024))
+    config = GPTConfig(encoder.size, 2, 2, 32, block_size)
+    model = GPT(config).init_weights(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(spread if parameter.dim() > 1 else 1)
+        model.wte.weight[encoder.suppressed] *= 4  # it likes to say what it never may
+    save(encoder, directory)
+    save_file(to_hf(model.state_dict(), config), directory / "model.safetensors", metadata={"format": "pt"})
+    ids = {"bos_token_id": encoder.eos, "eos_token_id": encoder.eos, "pad_token_id": encoder.pad}
+    sizes = {"vocab_size": encoder.size, "n_layer": 2, "n_head": 2, "n_embd": 32, "n_positions": block_size}
+    content = {"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"], **sizes, **ids}
+    (directory / "config.json").write_text(json.dumps(content))
+    return directory
+
+
+@pytest.fixture(scope="session")
+def model_dir(tmp_path_factory) -> Path:
+    """A model of a condition that writes facts as tokens."""
+    return make_model(tmp_path_factory.mktemp("models") / "token", "token")
+
+
+@pytest.fixture(scope="session")
+def wide_model_dir(tmp_path_factory) -> Path:
+    """The same with a context that real problems fit."""
+    return make_model(tmp_path_factory.mktemp("models") / "wide", "token", block_size=640)

@@ -108,9 +108,7 @@ def test_a_changed_experiment_goes_by_its_saved_file(runs, capsys):
 
 
 def test_ranks_that_start_at_once_agree_on_the_saved_file(runs):
-    command = (
-        f"from experiment import load\nfor _ in range(40): load({str(QUICKSTART)!r}, ['seeds=[3]'], 'many')"
-    )
+    command = f"from pipeline.experiment import load\nfor _ in range(40): load({str(QUICKSTART)!r}, ['seeds=[3]'], 'many')"
     ranks = [
         subprocess.Popen([sys.executable, "-c", command], cwd=ROOT, stderr=subprocess.PIPE) for _ in range(4)
     ]
@@ -174,9 +172,7 @@ def test_every_model_is_evaluated_behind_its_stage():
 
 
 def test_check_is_fast_and_imports_no_torch():
-    code = (
-        "import sys, experiment; experiment.main(['check', sys.argv[1]]); assert 'torch' not in sys.modules"
-    )
+    code = "import sys; from pipeline.__main__ import main; main(['check', sys.argv[1]]); assert 'torch' not in sys.modules"
     done = subprocess.run(
         [sys.executable, "-c", code, str(QUICKSTART)], cwd=ROOT, capture_output=True, text=True
     )

@@ -15,9 +15,9 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from pipeline.__main__ import main
 from pipeline.errors import UserError
 from pipeline.files import ROOT
-from pipeline.__main__ import main
 from pipeline.rows import COLUMNS, load_rows, source_digests, source_files, split_dev
 
 SUM = {"question": "What is 6 * 9?", "answer": "6 * 9 = 54\n#### 54"}

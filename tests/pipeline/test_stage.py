@@ -151,7 +151,7 @@ def test_a_resumable_stage_keeps_what_it_has_but_not_under_another_identity(runs
     assert (directory("pretrain") / "checkpoint").exists()
 
 
-SLEEPER = "import sys, time, stage\nwith stage.begin('tokenizer', sys.argv[1:], '') as run:\n    print('in', flush=True); time.sleep(60)"
+SLEEPER = "import sys, time\nfrom pipeline import stage\nwith stage.begin('tokenizer', sys.argv[1:], '') as run:\n    print('in', flush=True); time.sleep(60)"
 
 
 def test_a_stage_at_work_is_locked_and_a_killed_one_is_not(runs):

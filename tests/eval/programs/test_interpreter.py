@@ -503,7 +503,7 @@ def test_the_hungriest_attacks_stay_within_50_megabytes():
 
 def test_it_imports_nothing_heavy():
     heavy = "{'torch', 'numpy', 'pydantic', 'transformers', 'datasets'}"
-    code = f"import eval.interpreter, sys; assert not {heavy} & set(sys.modules)"
+    code = f"import eval.programs.interpreter, sys; assert not {heavy} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
