@@ -152,24 +152,85 @@ def test_an_arm_passes_its_options_on_behind_the_stage(cluster):
     assert cluster.called()[0] == f"python -m tokenizer.build {' '.join(ARM)} tokenizer {' '.join(words)}"
 
 
-def test_ctrl_c_ends_every_arm_of_the_quickstart(cluster):
-    """Its arms have sessions of their own, so that only it can end them."""
-    cluster.fake(
-        "python",
-        '[[ $2 != pipeline ]] || exec env PYTHONPATH={root} {python} "$@"\necho $$ >>{calls}\nsleep 300',
-    )
-    quickstart = cluster.open("scripts/quickstart.sh", "study.yaml")
+def test_a_study_shares_out_the_gpus_that_are_preset(cluster):
+    cluster.fake("nvidia-smi", "printf 'GPU %d\\n' 0 1 2 3 4 5 6 7")
+    cluster.fake("torchrun", 'echo "$CUDA_VISIBLE_DEVICES $*" >>{calls}\nsleep 1')
+    study = cluster.open("scripts/study.sh", "study.yaml", CUDA_VISIBLE_DEVICES="5,3,GPU-ab,6")
+    output = "".join(study.communicate(timeout=120))
+    trained = [line.split(" ", 1)[0] for line in cluster.called() if "pretrain.train" in line]
+    assert len(trained) == 4 and set(trained) == {"5,3", "GPU-ab,6"}, output
+
+
+def test_a_study_passes_its_changes_on_to_every_arm_and_the_verdict(cluster):
+    changes = ["--set", "stages.pretrain.lr=1e-3", "--set", "plan.devices=1", "--name", "hot"]
+    study = cluster.open("scripts/quickstart.sh", "study.yaml", *changes, CUDA_VISIBLE_DEVICES="")
+    output = "".join(study.communicate(timeout=120))
+    saved = cluster.root.parent / "runs/hot/hot.yaml"
+    trained = [line for line in cluster.called() if "pretrain.train" in line]
+    assert len(trained) == 4 and all(f"pretrain.train {saved} " in line for line in trained), output
+    assert cluster.called()[-1] == f"python -m eval.verdict.compare {saved}"
+    assert "lr: 0.001" in saved.read_text()
+
+
+def test_a_study_runs_no_more_arms_at_once_than_it_has_slots(cluster):
+    body = '[[ $2 != pipeline ]] || exec env PYTHONPATH={root} {python} "$@"\n'
+    cluster.fake("python", body + "echo begin >>{calls}\nsleep 0.5\necho end >>{calls}")
+    cluster.fake("torchrun", "exit 0")
+    study = cluster.open("scripts/study.sh", "study.yaml", SLOTS="2", CUDA_VISIBLE_DEVICES="")
+    output = "".join(study.communicate(timeout=120))
+    running = [0]
+    for line in cluster.called()[:-2]:  # without the comparison's
+        running.append(running[-1] + (1 if line == "begin" else -1))
+    assert max(running) == 2 and running[-1] == 0, output
+
+
+@pytest.mark.parametrize("script", ["quickstart.sh", "study.sh"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_every_arm(cluster, script, number):
+    """The arms have a session of their own, so that only the script can end them."""
+    body = '[[ $2 != pipeline ]] || exec env PYTHONPATH={root} {python} "$@"\n'
+    cluster.fake("python", body + "echo $$ >>{calls}\nsleep 300")
+    study = cluster.open(f"scripts/{script}", "study.yaml", SLOTS="4", CUDA_VISIBLE_DEVICES="")
     while len(cluster.called()) < 4:  # the first stage of each arm
-        assert quickstart.poll() is None, quickstart.communicate()
+        assert study.poll() is None, study.communicate()
         time.sleep(0.05)
-    os.killpg(quickstart.pid, signal.SIGINT)
-    quickstart.communicate(timeout=60)
+    os.kill(study.pid, number)
+    study.communicate(timeout=60)
+    assert study.returncode == 143
     deadline = time.time() + 10
     alive = [int(pid) for pid in cluster.called()]
     while alive and time.time() < deadline:
         alive = [pid for pid in alive if Path(f"/proc/{pid}").exists()]
         time.sleep(0.05)
     assert not alive
+
+
+def test_torchrun_leaves_time_to_save(cluster):
+    """In every script, since all of them source common.sh; torch reads the variable where no option is given."""
+    from torch.distributed.launcher.api import LaunchConfig
+
+    command = f"source {cluster.root}/scripts/common.sh; echo $TORCH_ELASTIC_SHUTDOWN_TIMEOUT"
+    seconds = subprocess.run(["bash", "-c", command], capture_output=True, text=True).stdout.strip()
+    assert int(seconds) >= 100
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", seconds)
+        assert LaunchConfig(1, 1, 1).shutdown_timeout == int(seconds)
+
+
+def test_setup_says_when_torch_does_not_see_the_gpu_that_is_there(cluster):
+    shutil.copy(ROOT / "scripts/setup.sh", cluster.root / "scripts/setup.sh")
+    shutil.copy(ROOT / "requirements.txt", cluster.root)
+    cluster.fake("nvidia-smi", "echo GPU 0: stand-in")
+    cluster.fake("python", 'case "$*" in *is_available*) exit 1;; esac')
+    path = f"{cluster.bin}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", cluster.root / "scripts/setup.sh"],
+        env=os.environ | {"PATH": path, "PYTHON": sys.executable},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "driver is too old" in done.stderr and "--index-url" in done.stderr
 
 
 # --- arms ---------------------------------------------------------------------------------------------------
@@ -220,7 +281,7 @@ JOB = {"SLURM_JOB_ID": 71, "SLURM_NNODES": 2, "SLURM_GPUS_ON_NODE": 8, "SLURM_CP
 TRAINED = [
     "srun --kill-on-bad-exit=0 --cpus-per-task=16",
     "torchrun --nnodes=2 --nproc_per_node=8 --rdzv_backend=c10d --rdzv_endpoint=node0:29500 --rdzv_id=71"
-    " --shutdown-timeout=100 -m pretrain.train study.yaml mul_tokens 0",
+    " -m pretrain.train study.yaml mul_tokens 0",
 ]
 
 
