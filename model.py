@@ -44,6 +44,10 @@ ARCHITECTURE = {  # keys of config.json that change what GPT-2 computes, and the
     "tie_word_embeddings": True,
 }
 
+# On Hopper cuDNN's attention is torch's first choice. It builds a plan for each new shape, half a second each, and
+# has given NaN gradients under masks (github.com/pytorch/pytorch/issues/196678). Flash attention does neither.
+torch.backends.cuda.enable_cudnn_sdp(False)
+
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 
 

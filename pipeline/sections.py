@@ -29,7 +29,10 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 Precision = Literal["bf16", "fp32"]
 
 
-Schedule = Literal["cosine", "linear", "constant"]
+Schedule = Literal["cosine", "linear", "constant", "wsd"]  # training.py has a function for each
+
+
+Dashboard = Literal["none", "tensorboard", "wandb", "trackio"]
 
 
 SCHEDULES = {
@@ -94,8 +97,10 @@ class Pretrain:
     batch_size: Count  # windows of T tokens per step, over all GPUs
     micro_batch: Count  # windows per forward pass on one GPU
     lr: Positive
-    min_lr: Annotated[float, Field(ge=0)]  # the cosine's end
+    min_lr: Annotated[float, Field(ge=0)]  # the schedule's end
     warmup: Count0  # steps
+    schedule: Schedule = "cosine"
+    optimizer: Literal["adamw", "muon"] = "adamw"  # muon: for the matrices of the blocks
     weight_decay: Annotated[float, Field(ge=0)]
     betas: tuple[Share, Share] = (0.9, 0.95)
     clip: Positive = 1.0  # norm of the whole gradient
@@ -107,7 +112,7 @@ class Pretrain:
     hellaswag: str = "Rowan/hellaswag"  # rows for them
     save_every: Count  # steps between checkpoints
     keep: Count = 2  # checkpoints kept
-    report_to: Literal["none", "tensorboard", "wandb"] = "none"  # beside metrics.jsonl
+    report_to: Dashboard | list[Dashboard] = "none"  # beside metrics.jsonl
 
 
 @_strict

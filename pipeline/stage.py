@@ -21,7 +21,7 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -147,11 +147,16 @@ def _stage_name(experiment: Experiment, kind: str, name: str | None) -> str:
 
 @contextlib.contextmanager
 def begin(
-    kind: str, argv: list[str] | None, doc: str | None, resumable: bool = False
+    kind: str,
+    argv: list[str] | None,
+    doc: str | None,
+    resumable: bool = False,
+    agree: Callable[[bool], bool] = lambda done: done,
 ) -> Iterator[Run | None]:
     """Open a stage: parse its words, check its parent, lock its directory. Yields None if it is done already.
 
-    What an interrupted run left is cleared, unless the stage is `resumable`. Raises UserError before any work if
+    What an interrupted run left is cleared, unless the stage is `resumable`. `agree` gives every process rank 0's
+    word whether the stage is done, once rank 0 has verified and cleared; until then none may read. Raises UserError before any work if
     the parent is unfinished, of another arm or damaged, or if the directory holds a result of another identity.
     """
     args, experiment, name = parse(kind, argv, doc)
@@ -161,12 +166,8 @@ def begin(
     parent = parent and stage_dir(experiment, args.condition, args.seed, parent)
     directory.mkdir(parents=True, exist_ok=True)
     with _lock(directory, wait=kind == "prepare") if RANK == 0 else contextlib.nullcontext():
-        if _is_done(directory, identity, args.overwrite):
-            if RANK == 0:
-                print(f"{args.condition}-s{args.seed} {name}: done already, skipped", file=sys.stderr)
-            yield None
-            return
-        if RANK == 0:
+        done = _is_done(directory, identity, args.overwrite)
+        if RANK == 0 and not done:
             if parent:
                 verify(parent)
             if args.overwrite and any((directory / name).exists() for name in ("stage.json", "started.json")):
@@ -175,6 +176,11 @@ def begin(
                 _clear(directory)
             (directory / "failed.json").unlink(missing_ok=True)
             write_json(directory / "started.json", identity)
+        if agree(done):
+            if RANK == 0:
+                print(f"{args.condition}-s{args.seed} {name}: done already, skipped", file=sys.stderr)
+            yield None
+            return
         record = read_json(parent / "stage.json")["record"] if parent else {}
         spec = experiment.stage(name)
         run = Run(experiment, args.condition, args.seed, name, spec, directory, identity, parent, record)

@@ -1,0 +1,265 @@
+"""What all training shares: its place (device, process group), learning rates, optimizers, memory, dashboards.
+
+Pretraining, SFT and GRPO take each of these from here, so that a schedule or an optimizer is one function and
+serves them all. A stage opens with
+
+    with training.begin("pretrain", argv, __doc__) as (run, place):
+        if run is not None:
+            ...
+"""
+
+import contextlib
+import gc
+import math
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import NoReturn
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from model import deterministic
+from pipeline import stage, world
+from pipeline.errors import UserError
+from pipeline.files import digest
+from pipeline.identity import section
+
+GROUP_TIMEOUT = timedelta(hours=6)  # others wait while rank 0 verifies 20 GB of shards on a slow disk
+
+# --- the place ----------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Place:
+    """Where this process runs."""
+
+    device: torch.device
+    rank: int = 0
+    world: int = 1  # processes
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """The sum over all ranks, in place."""
+        if self.world > 1:
+            dist.all_reduce(tensor)
+        return tensor
+
+    def gather(self, number: int) -> list[int]:
+        """The number of each rank."""
+        numbers = torch.zeros(self.world, dtype=torch.long, device=self.device)
+        numbers[self.rank] = number
+        return self.sum(numbers).tolist()
+
+    def agree(self, value: bool) -> bool:
+        """Rank 0's value. No rank gets it before rank 0 has come here, so this is a barrier behind its work."""
+        return bool(self.gather(value)[0])
+
+
+@contextlib.contextmanager
+def placed() -> Iterator[Place]:
+    """This process's device and, under torchrun, its process group."""
+    _see_one_gpu()
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    device = torch.device("cuda", local) if torch.cuda.is_available() else torch.device("cpu")
+    if device.type == "cuda":
+        if local >= (there := torch.cuda.device_count()):
+            raise UserError(
+                f"process {local} of this machine finds {there} GPUs: start no more than one for each"
+            )
+        torch.cuda.set_device(device)
+    deterministic()
+    if world.WORLD > 1:
+        # With a device_id NCCL connects here, and not in the first collective, where ranks come at any time.
+        kwargs = {"device_id": device} if device.type == "cuda" else {}
+        dist.init_process_group("nccl" if kwargs else "gloo", timeout=GROUP_TIMEOUT, **kwargs)
+    yield Place(device, world.RANK, world.WORLD)
+    if world.WORLD > 1:  # not after an error: it would wait for ranks that do not come
+        dist.destroy_process_group()
+
+
+def _see_one_gpu() -> None:
+    """Let a single process see one GPU, the first of those it was given: TRL refuses to see several.
+
+    Has an effect only before CUDA is initialised.
+    """
+    if world.WORLD == 1:
+        os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+
+
+@contextlib.contextmanager
+def begin(
+    kind: str, argv: list[str] | None, doc: str | None, resumable: bool = True
+) -> Iterator[tuple[stage.Run | None, Place]]:
+    """`stage.begin` on all ranks: they connect first, and none reads before rank 0 has verified and cleared."""
+    with placed() as place, stage.begin(kind, argv, doc, resumable, place.agree) as run:
+        yield run, place
+
+
+# --- learning rates -----------------------------------------------------------------------------------------
+
+
+def cosine(at: float, span: float) -> float:
+    """Of the peak, `at` steps into a decay of `span`."""
+    return (1 + math.cos(math.pi * (at / span))) / 2
+
+
+def linear(at: float, span: float) -> float:
+    return (span - at) / span
+
+
+def constant(at: float, span: float) -> float:
+    return 1.0
+
+
+def wsd(at: float, span: float) -> float:
+    """Warm-up, stable, decay: constant, and down as 1 − √ over the last fifth (Hägele et al. 2024)."""
+    return 1 - math.sqrt(max(0.0, 1 - (span - at) / (0.2 * span)))
+
+
+SCHEDULES = {"cosine": cosine, "linear": linear, "constant": constant, "wsd": wsd}
+
+
+def schedule(
+    name: str, warmup: int, steps: int, peak: float = 1.0, end: float = 0.0, from_zero: bool = False
+) -> Callable[[int], float]:
+    """The learning rate of a step, counted from 0; with a peak of 1, what torch's LambdaLR takes.
+
+    Linear up over `warmup` steps, then the named decay from `peak` to `end`. The first step is one part of the
+    warm-up and the last one is at `end`; or, `from_zero`, the first step is at 0 and the one behind the last
+    would be at `end`, which is how transformers counts.
+    """
+    decay, first, last = SCHEDULES[name], 0 if from_zero else 1, steps if from_zero else steps - 1
+
+    def rate(step: int) -> float:
+        if step < warmup:
+            return peak * (step + first) / warmup
+        span = max(1, last - warmup)
+        return end + (peak - end) * decay(min(step - warmup, span), span)
+
+    return rate
+
+
+# --- optimizers ---------------------------------------------------------------------------------------------
+
+
+def optimizers(
+    model: nn.Module, name: str, lr: float, betas: tuple[float, float], weight_decay: float
+) -> list[torch.optim.Optimizer]:
+    """What updates the model's parameters. Matrices decay; biases and gains do not.
+
+    `adamw`: fused AdamW for all. `muon`: Muon (Jordan et al. 2024) for the matrices inside the blocks, and
+    AdamW for embeddings and vectors; its updates are scaled to the size of AdamW's, so that learning rate and
+    decay carry over (Liu et al. 2025, arXiv:2502.16982).
+    """
+    parameters = dict(model.named_parameters())
+    inside = [
+        p for key, p in parameters.items() if name == "muon" and p.dim() == 2 and ".h." in f".{key}"
+    ]  # GPT-2 calls its blocks h
+    rest = [p for p in parameters.values() if not any(p is q for q in inside)]
+    groups = [
+        {"params": [p for p in rest if p.dim() > 1]},
+        {"params": [p for p in rest if p.dim() == 1], "weight_decay": 0.0},
+    ]
+    chosen: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(groups, lr, betas, weight_decay=weight_decay, fused=True)
+    ]
+    if name == "muon":
+        muon = torch.optim.Muon(inside, lr, weight_decay, adjust_lr_fn="match_rms_adamw")
+        chosen.append(muon)
+    return chosen
+
+
+# --- memory -------------------------------------------------------------------------------------------------
+
+
+def micro_batches(share: int, ceiling: int | None = None) -> list[int]:
+    """Into which equal parts a process may cut its share of a batch, the largest first, none above `ceiling`."""
+    return [n for n in range(min(share, ceiling or share), 0, -1) if share % n == 0]
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that the device, or the machine, has no memory left."""
+    said = str(error)
+    return isinstance(error, torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and "DefaultCPUAllocator" in said and "memory" in said
+    )
+
+
+def largest_that_fits(attempt: Callable[[int], None], sizes: list[int], place: Place) -> int | None:
+    """The first of `sizes` whose attempt runs out of memory on no rank; None if none is such."""
+    for size in sizes:
+        full = False
+        try:
+            attempt(size)
+        except (RuntimeError, MemoryError) as error:  # OutOfMemoryError is a RuntimeError
+            if not out_of_memory(error):
+                raise
+            full = True
+        if full:
+            gc.collect()  # the failed attempt's graph
+            if place.device.type == "cuda":
+                torch.cuda.empty_cache()
+        if not sum(place.gather(full)):
+            return size
+    return None
+
+
+def refuse_memory(run: stage.Run, size: int, fits: int | None, unit: str = "windows") -> NoReturn:
+    """Raises UserError after an out-of-memory error at micro_batch `size`."""
+    remedy = (
+        f"micro_batch: {fits} fits; set it and run again to go on"
+        if fits
+        else "not even 1 fits; take a GPU with more memory, or a smaller model or context"
+    )
+    run.refuse("micro_batch", f"{size} {unit} at once do not fit into this device's memory; {remedy}")
+
+
+# --- dashboards ---------------------------------------------------------------------------------------------
+
+Report = Callable[[dict[str, float]], None]
+
+
+def dashboards(run: stage.Run, names: str | list[str], step: int) -> Report:
+    """What to hand every line of metrics to, which holds its `step`; a run that goes on keeps its id.
+
+    The project is the experiment, the group the condition. metrics.jsonl is written always, and is what
+    everything else reads. Raises UserError where a package or a login is missing.
+    """
+    chosen = [names] if isinstance(names, str) else list(dict.fromkeys(names))
+    trackers = [_tracker(run, name, step) for name in chosen if name != "none" and world.RANK == 0]
+
+    def report(metrics: dict[str, float]) -> None:
+        for tracker in trackers:
+            tracker.log(metrics, step=int(metrics["step"]))
+
+    return report
+
+
+def _tracker(run: stage.Run, name: str, step: int):
+    """One of accelerate's trackers, started."""
+    from accelerate import PartialState, tracking  # three seconds
+
+    label, config = f"{run.condition}-s{run.seed} {run.name}", section(run.spec)
+    project, group = run.experiment.name, run.condition
+    identity = digest([run.identity, str(run.dir)])[:16]
+    make = {
+        "tensorboard": lambda: tracking.TensorBoardTracker(name, str(run.dir), purge_step=step + 1),
+        "wandb": lambda: tracking.WandBTracker(
+            project, group=group, name=label, id=identity, resume="allow", dir=str(run.dir), config=config
+        ),
+        "trackio": lambda: tracking.TrackioTracker(
+            project, group=group, name=label, resume="allow", config=config
+        ),
+    }
+    PartialState(cpu=not torch.cuda.is_available())  # what the trackers' own log lines ask for
+    try:
+        tracker = make[name]()
+        tracker.start()
+    except ImportError:
+        run.refuse("report_to", f"{name} is not installed; run: .venv/bin/pip install {name}, or say none")
+    except Exception as error:  # no login, no network, no right to write: each package has its own kinds
+        message = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        run.refuse("report_to", f"{name}: {message[:200]}; log in to it, or say none")
+    return tracker
