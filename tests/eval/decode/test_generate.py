@@ -7,8 +7,9 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from eval.decode import cache, packed
 from eval.decode import generate as module
-from eval.decode.generate import generate, logprobs
+from eval.decode.generate import Decoder, generate, logprobs
 from model import GPT, GPTConfig, to_hf
 from pipeline.errors import UserError
 from scripts.bench import decode as bench
@@ -43,10 +44,10 @@ def expected(model, prompts) -> tuple[int, list[int], list[list[int]]]:
 
     def reply(prompt, limit, eos):
         ids = torch.tensor([prompt])
-        words = {"do_sample": False, "eos_token_id": eos, "pad_token_id": 0, "suppress_tokens": SUPPRESS}
-        words |= {"attention_mask": torch.ones_like(ids), "max_new_tokens": limit}
-        found = theirs.generate(input_ids=ids, **words)
-        return found[0, len(prompt) :].tolist()
+        kwargs = {"do_sample": False, "eos_token_id": eos, "pad_token_id": 0, "suppress_tokens": SUPPRESS}
+        kwargs |= {"attention_mask": torch.ones_like(ids), "max_new_tokens": limit}
+        result = theirs.generate(input_ids=ids, **kwargs)
+        return result[0, len(prompt) :].tolist()
 
     free = [reply(prompt, limit, None) for prompt, limit in zip(prompts, limits)]
     eos = Counter(token for tokens in free for token in set(tokens)).most_common(1)[0][0]
@@ -54,10 +55,13 @@ def expected(model, prompts) -> tuple[int, list[int], list[list[int]]]:
 
 
 @pytest.mark.parametrize("batch_size", [None, 1, 7])
-@pytest.mark.parametrize("rounding", [(1, 1), (8, 16)])
-def test_greedy_ids_are_those_of_transformers(model, prompts, expected, batch_size, rounding, monkeypatch):
-    """Whatever the batches, and with steps rounded up to a CUDA graph's shapes too."""
-    monkeypatch.setitem(module.ROUNDING, "cpu", rounding)
+@pytest.mark.parametrize("rounding, look", [((1, 1), 1), ((8, 16), 1), ((8, 16), 5)])
+def test_greedy_ids_are_those_of_transformers(
+    model, prompts, expected, batch_size, rounding, look, monkeypatch
+):
+    """Whatever the batches, and as a GPU does it too: steps rounded up to a graph's shapes, few looks."""
+    monkeypatch.setitem(cache.ROUNDING, "cpu", rounding)
+    monkeypatch.setitem(module.LOOK, "cpu", look)
     eos, limits, replies = expected
     assert any(reply[-1] == eos for reply in replies) and any(eos not in reply for reply in replies)
     assert generate(model, prompts, limits, eos=eos, suppress=SUPPRESS, batch_size=batch_size) == replies
@@ -65,8 +69,9 @@ def test_greedy_ids_are_those_of_transformers(model, prompts, expected, batch_si
 
 def test_nothing_is_read_that_was_not_written(model, prompts, expected, monkeypatch):
     """Deterministic mode fills fresh memory with NaN, which one read of an empty column would spread."""
-    monkeypatch.setitem(module.ROUNDING, "cpu", (8, 16))
-    monkeypatch.setattr(module, "PREFILL_TOKENS", 64)  # several widths in one batch
+    monkeypatch.setitem(cache.ROUNDING, "cpu", (8, 16))
+    monkeypatch.setitem(module.LOOK, "cpu", 5)
+    monkeypatch.setattr(cache, "PREFILL_TOKENS", 64)  # several widths in one batch
     eos, limits, replies = expected
     torch.use_deterministic_algorithms(True)
     try:
@@ -75,17 +80,55 @@ def test_nothing_is_read_that_was_not_written(model, prompts, expected, monkeypa
         torch.use_deterministic_algorithms(False)
 
 
-def test_models_without_onednn_decode_the_same(model, prompts, expected, monkeypatch):
-    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+@pytest.mark.parametrize("capability, kind", [("AVX512", packed.PackedGPT), ("AVX2", GPT), ("DEFAULT", GPT)])
+def test_layers_are_packed_where_that_is_no_loss_and_decode_the_same(
+    model, prompts, expected, capability, kind, monkeypatch
+):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     eos, limits, replies = expected
-    assert generate(model, prompts, limits, eos=eos, suppress=SUPPRESS) == replies
+    decoder = Decoder(model)
+    assert type(decoder.ready) is kind
+    assert decoder.generate(prompts, limits, eos=eos, suppress=SUPPRESS) == replies
+
+
+def test_a_decoder_takes_new_weights_in_place_and_keeps_its_cache(model, prompts, expected, monkeypatch):
+    eos, limits, replies = expected
+    kwargs = {"eos": eos, "suppress": SUPPRESS, "batch_size": 16}
+    for capability in ("AVX2", "AVX512"):
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda named=capability: named)
+        decoder = Decoder(GPT(CONFIG).init_weights(7).eval())
+        other = decoder.generate(prompts, limits, **kwargs)
+        weight, memory = decoder.model.wte.weight.data_ptr(), decoder.cache.kv.data_ptr()
+        decoder.load(model.state_dict())
+        assert decoder.generate(prompts, limits, **kwargs) == replies != other
+        assert decoder.generate(prompts[:3], limits[:3], **kwargs) == replies[:3]
+        assert (decoder.model.wte.weight.data_ptr(), decoder.cache.kv.data_ptr()) == (weight, memory)
+        assert decoder.cache.model is decoder.ready
+
+
+def test_the_host_looks_at_the_device_every_few_steps_only(model, monkeypatch):
+    looks, look = [], module.Choice.look
+    monkeypatch.setattr(
+        module.Choice, "look", lambda self, drawn: looks.append(len(drawn)) or look(self, drawn)
+    )
+    monkeypatch.setitem(module.LOOK, "cpu", 8)
+    replies = generate(model, [[1, 2], [3]], [18, 10], eos=199, suppress=[199])
+    assert looks == [8, 8, 2] and [len(reply) for reply in replies] == [18, 10]
+
+
+def test_a_sample_is_drawn_as_multinomial_draws_it():
+    logits = torch.randn(50, 300)
+    chances = logits.index_fill(1, torch.tensor(SUPPRESS), -torch.inf).div(0.7).softmax(-1)
+    truth = torch.multinomial(chances, 1, generator=torch.Generator().manual_seed(5))[:, 0]
+    choose = module.Choice(torch.device("cpu"), SUPPRESS, 0.7, torch.Generator().manual_seed(5))
+    assert torch.equal(choose(logits), truth)
 
 
 def test_bf16_decodes_nearly_the_same(model, prompts):
     half = GPT(CONFIG)
     half.load_state_dict(model.state_dict())
-    words = {"eos": 199, "suppress": SUPPRESS}
-    pairs = list(zip(generate(model, prompts, 1, **words), generate(half.bfloat16(), prompts, 1, **words)))
+    kwargs = {"eos": 199, "suppress": SUPPRESS}
+    pairs = list(zip(generate(model, prompts, 1, **kwargs), generate(half.bfloat16(), prompts, 1, **kwargs)))
     assert sum(a == b for a, b in pairs) >= 0.9 * len(pairs)
 
 
@@ -95,8 +138,8 @@ def test_samples_follow_the_softmax(model):
     logits[SUPPRESS] = -torch.inf
     probabilities = (logits / temperature).softmax(-1)
     generator = torch.Generator().manual_seed(0)
-    words = {"temperature": temperature, "samples": count, "generator": generator}
-    (drawn,) = generate(model, [prompt], 1, eos=199, suppress=SUPPRESS, **words)
+    kwargs = {"temperature": temperature, "samples": count, "generator": generator}
+    (drawn,) = generate(model, [prompt], 1, eos=199, suppress=SUPPRESS, **kwargs)
     counts = torch.bincount(torch.tensor(drawn)[:, 0], minlength=200)
     deviation = (probabilities * (1 - probabilities) * count).sqrt() + 1
     assert counts[SUPPRESS].sum() == 0 and ((counts - count * probabilities).abs() < 5 * deviation).all()
@@ -106,12 +149,12 @@ def test_samples_of_a_prompt_share_its_context(model, prompts, expected):
     """At a temperature near zero every sample is the greedy reply, and the same seed gives the same
     samples."""
     eos, limits, replies = expected
-    words = {"eos": eos, "suppress": SUPPRESS, "samples": 3, "batch_size": 24}
-    cold = generate(model, prompts, limits, temperature=1e-6, **words)
+    kwargs = {"eos": eos, "suppress": SUPPRESS, "samples": 3, "batch_size": 24}
+    cold = generate(model, prompts, limits, temperature=1e-6, **kwargs)
     assert cold == [[reply] * 3 for reply in replies]
     seeds = [torch.Generator().manual_seed(seed) for seed in (1, 1, 2)]
-    words["temperature"] = 1.0
-    one, same, other = (generate(model, prompts, limits, generator=g, **words) for g in seeds)
+    kwargs["temperature"] = 1.0
+    one, same, other = (generate(model, prompts, limits, generator=g, **kwargs) for g in seeds)
     assert one == same != other
 
 
@@ -145,8 +188,8 @@ def test_nan_logits_are_refused(temperature):
 
 def test_progress_counts_every_reply(model, prompts):
     told = []
-    words = {"eos": 199, "suppress": SUPPRESS, "samples": 2, "temperature": 1.0, "batch_size": 10}
-    generate(model, prompts, 6, progress=told.append, **words)
+    kwargs = {"eos": 199, "suppress": SUPPRESS, "samples": 2, "temperature": 1.0, "batch_size": 10}
+    generate(model, prompts, 6, progress=told.append, **kwargs)
     assert sum(told) == 2 * len(prompts)
 
 
@@ -154,8 +197,8 @@ def test_logprobs_are_those_of_the_forward_pass(model, prompts, monkeypatch):
     monkeypatch.setattr(module, "HEAD_TOKENS", 10)
     draw = random.Random(2)
     rows = [(prompt, [draw.randrange(200) for _ in range(draw.randint(0, 12))]) for prompt in prompts]
-    found = logprobs(model, rows, batch_size=6)
-    for (context, continuation), scores in zip(rows, found):
+    result = logprobs(model, rows, batch_size=6)
+    for (context, continuation), scores in zip(rows, result):
         logs = model(torch.tensor([context + continuation]))[0].log_softmax(-1)
         truth = [logs[len(context) - 1 + i, token].item() for i, token in enumerate(continuation)]
         assert scores == pytest.approx(truth, abs=1e-4)
