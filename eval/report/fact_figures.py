@@ -59,7 +59,7 @@ def fact_use(study: Study, content: dict) -> Figure:
 def facts(study: Study, content: dict) -> Figure:
     """Heat maps after the preregistered stage: dose, use in answers, and knowledge of every fact."""
     asked, rows = content["question"], []
-    for name, condition, results in list(study.finished("prepare"))[:1]:
+    for _, condition, results in list(study.finished("prepare"))[:1]:
         audit = next(iter(results.values())).json("audit.json", "facts", "plain_tokens")
         names = Condition.of(study.experiment, condition).facts.FACTS
         million = np.array([audit["facts"].get(fact, 0) for fact in names]) / audit["plain_tokens"] * 1e6

@@ -113,45 +113,47 @@ def strata(study: Study, content: dict) -> Figure:
     )  # fmt: skip
 
 
-def _difference_rows(key: str, found: dict) -> list[list]:
-    if found["difference"] is None:
+def _difference_rows(key: str, contrast: dict) -> list[list]:
+    if contrast["difference"] is None:
         return []
-    tail = [found["p"], found.get("p_holm")]
-    by_seed = found["by_seed"] if len(found["by_seed"]) > 1 else {}
-    seeds = [[key, int(seed), value, None, None, None, None] for seed, value in by_seed.items()]
-    return [[key, None, found["difference"], *found["interval"], *tail], *seeds]
+    tail = [contrast["p"], contrast.get("p_holm")]
+    by_seed = contrast["by_seed"] if len(contrast["by_seed"]) > 1 else {}
+    seeds = [[key, int(seed), value, *[None] * 6] for seed, value in by_seed.items()]
+    return [
+        [key, None, contrast["difference"], *contrast["interval"], *contrast["equivalence"], *tail],
+        *seeds,
+    ]
 
 
-DIFFERENCE = ["seed", "difference", "low", "high", "p", "p_holm"]
+DIFFERENCE = ["seed", "difference", "low", "high", "low90", "high90", "p", "p_holm"]
+ROLES = dict(value="difference", low="low", high="high", low90="low90", high90="high90", format="points")
 
 
 def differences(study: Study, content: dict) -> Figure:
     asked = content["question"]
     rows = []
-    for found in (content["primary"], *content["secondary"]):
-        rows += _difference_rows(f"{found['treated']} − {found['control']}", found)
+    for contrast in (content["primary"], *content["secondary"]):
+        rows += _difference_rows(f"{contrast['treated']} − {contrast['control']}", contrast)
     return Figure(
         "differences", "Differences", "dots",
         f"Paired differences on {asked['metric']} after {asked['stage']}",
         "The first line is the question's contrast. Small marks are seeds: the two conditions share a"
-        " seed's initialisation, data order and problems. The band is the margin of equivalence.",
-        ["contrast", *DIFFERENCE], rows,
-        dict(group="contrast", value="difference", low="low", high="high", format="points",
-             margin=asked["margin"]),
+        " seed's initialisation, data order and problems. Thin: the 95% interval, held against 0. Thick: the 90%"
+        " interval, held against the margin (the band), within which a difference would not matter.",
+        ["contrast", *DIFFERENCE], rows, dict(group="contrast", margin=content["primary"]["margin"], **ROLES),
     )  # fmt: skip
 
 
 def by_stage(study: Study, content: dict) -> Figure:
     primary, asked = content["primary"], content["question"]
-    rows = [row for found in content["by_stage"] for row in _difference_rows(found["stage"], found)]
+    rows = [row for each in content["by_stage"] for row in _difference_rows(each["stage"], each)]
     return Figure(
         "by_stage", "Differences", "dots",
         f"{primary['treated']} − {primary['control']} on {asked['metric']}, stage by stage",
         f"The question is about {asked['stage']}. The other stages are described, their intervals not adjusted"
         " for their number.",
         ["stage", *DIFFERENCE], rows,
-        dict(group="stage", value="difference", low="low", high="high", format="points",
-             margin=asked["margin"]),
+        dict(group="stage", margin=primary["margin"], **ROLES),
     )  # fmt: skip
 
 

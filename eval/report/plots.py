@@ -1,213 +1,342 @@
-"""The figures of a report as PDF and SVG, drawn with matplotlib from the tables of eval/report/figures.py."""
+"""The figures of a report, drawn once: a table of eval/report/figures.py becomes panels of shapes.
 
-from pathlib import Path
+eval/report/svg.py writes the shapes into the page and into figures/*.svg, eval/report/pdf.py into PDF for papers.
+Drawing shapes takes milliseconds where matplotlib's axes take seconds, and lets a page rearrange the panels on
+a narrow screen. Sizes are pixels of 1/96 inch. Colours are roles: `c0` … `c7` for conditions, `p0` … `p3` for
+parts of a bar, `heat`, `text`, `muted`, `line`, `surface`; a page gives them other values when it is dark.
+"""
 
-import numpy as np
-from matplotlib import rc_context
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from dataclasses import dataclass, field, replace
 
-# Okabe & Ito's colours, told apart with any colour vision; nearly those of page/report.css.
-COLORS = ("#0072b2", "#d55e00", "#009e73", "#b5559b", "#8a6d00", "#4c4c4c", "#56b4e9", "#e69f00")
-MARKS = "osD^vPX"
-STYLE = {
-    "font.size": 8,
-    "font.family": "DejaVu Sans",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "pdf.fonttype": 42,
-    "svg.hashsalt": "report",  # the same file for the same figure
-}
-FORMATS = {
-    "percent": lambda x, _: f"{100 * x:g}%",
-    "points": lambda x, _: f"{100 * x:+g}",
-    "number": lambda x, _: f"{x:g}",
-    "count": lambda x, _: _count(x),
-}
+from eval.report.scales import (
+    FORMATS,
+    TICKS,
+    Scale,
+    count,
+    linear,
+    logarithmic,
+    percent,
+    short,
+)
+
+WIDTH = 460  # of a panel, heat maps apart
+ROW = 17  # height of one condition
+LETTER = 6.4  # width of a letter of 12 pixels, about
 
 
-def save(figure: dict, folder: Path) -> None:
-    """Draw one figure into ID.pdf and ID.svg."""
-    with rc_context(STYLE):
-        canvas = DRAW[figure["kind"]](_Table(figure))
-        for suffix, date in (("pdf", "CreationDate"), ("svg", "Date")):
-            canvas.savefig(
-                folder / f"{figure['id']}.{suffix}", metadata={date: None, "Title": figure["title"]}
-            )
+@dataclass(frozen=True)
+class Rect:
+    x: float
+    y: float
+    width: float
+    height: float
+    color: str
+    opacity: float = 1.0
+    tip: str = ""  # shown under the pointer
 
 
-def _count(x: float) -> str:
-    for size, unit in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if x >= size:
-            return f"{x / size:g}{unit}"
-    return f"{x:g}"
+@dataclass(frozen=True)
+class Line:
+    points: list[tuple[float, float]]
+    color: str
+    width: float = 1.0
+    opacity: float = 1.0
+    dashed: bool = False
+    tip: str = ""
 
 
-class _Table:
+@dataclass(frozen=True)
+class Mark:
+    x: float
+    y: float
+    kind: int  # of MARKS
+    radius: float
+    color: str
+    opacity: float = 1.0
+    tip: str = ""
+
+
+@dataclass(frozen=True)
+class Text:
+    x: float
+    y: float  # of the base line
+    words: str
+    anchor: str = "start"  # middle, end
+    color: str = "muted"
+    size: float = 12.0
+    bold: bool = False
+
+
+Shape = Rect | Line | Mark | Text
+
+
+@dataclass
+class Panel:
+    """The drawing of one facet."""
+
+    title: str
+    width: float
+    height: float
+    shapes: list[Shape] = field(default_factory=list)
+
+
+# Corners of a mark of radius 1; a circle has none. Every condition has a mark, so that colour is never alone.
+MARKS: tuple[tuple[tuple[float, float], ...], ...] = (
+    (),
+    ((-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)),
+    ((0, -1.25), (1.25, 0), (0, 1.25), (-1.25, 0)),
+    ((0, -1.2), (1.1, 0.8), (-1.1, 0.8)),
+    ((0, 1.2), (1.1, -0.8), (-1.1, -0.8)),
+    ((-1, 0), (-0.5, -1), (0.5, -1), (1, 0), (0.5, 1), (-0.5, 1)),
+    ((-1, -1), (0, -0.4), (1, -1), (0.4, 0), (1, 1), (0, 0.4), (-1, 1), (-0.4, 0)),
+)
+
+
+class Table:
     """A figure's rows by what its columns mean."""
 
-    def __init__(self, figure: dict):
-        self.title, self.code = figure["title"], figure["encoding"]
+    def __init__(self, figure: dict, conditions: list[str]):
+        self.encoding, self.conditions = figure["encoding"], conditions
         self.rows = [dict(zip(figure["columns"], row)) for row in figure["rows"]]
+        self.format = FORMATS[self.encoding.get("format", "percent")]
+        self.tick = TICKS[self.encoding.get("format", "percent")]
 
     def get(self, row: dict, role: str):
-        return row.get(self.code.get(role))
+        return row.get(self.encoding.get(role))
 
-    def by(self, role: str, rows: list[dict]) -> dict[str | None, list[dict]]:
+    def by(self, role: str, rows: list[dict]) -> dict:
         """Rows by their value of a role, in its order; all under None where the figure has no such role."""
-        found: dict = {}
+        groups: dict = {}
         for row in rows:
-            found.setdefault(self.get(row, role), []).append(row)
-        return found
+            groups.setdefault(self.get(row, role), []).append(row)
+        return groups
 
-    def grid(
-        self, facets: list[str | None], columns: int, width: float, height: float
-    ) -> tuple[Figure, list[Axes]]:
-        """A figure with one panel of width × height inches for every facet."""
-        columns = min(columns, len(facets))
-        lines = -(-len(facets) // columns)
-        canvas = Figure(figsize=(width * columns, height * lines + 0.6), layout="constrained")
-        canvas.suptitle(self.title, fontsize=9)
-        panels = canvas.subplots(lines, columns, squeeze=False).ravel().tolist()
-        for panel in panels[len(facets) :]:
-            panel.remove()
-        for facet, panel in zip(facets, panels):
-            panel.set_title(facet or "", fontsize=8, loc="left")
-        return canvas, panels[: len(facets)]
-
-    def formatter(self) -> FuncFormatter:
-        return FuncFormatter(FORMATS[self.code.get("format", "percent")])
+    def place(self, condition: str | None) -> int | None:
+        return self.conditions.index(condition) if condition in self.conditions else None
 
 
-def _legend(canvas: Figure, panel: Axes) -> None:
-    handles, labels = panel.get_legend_handles_labels()
-    if handles:
-        canvas.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 6), frameon=False)
+def color(place: int | None) -> str:
+    return "text" if place is None else f"c{place % 8}"
 
 
-def dots(table: _Table) -> Figure:
-    facets, series = table.by("facet", table.rows), list(table.by("series", table.rows))
-    most = max(len(table.by("group", rows)) for rows in facets.values())
-    canvas, panels = table.grid(list(facets), 3, 3.8, 0.5 + 0.17 * most * (len(series) + 0.6))
-    for panel, rows in zip(panels, facets.values()):
-        groups = list(table.by("group", rows))
-        if margin := table.code.get("margin"):
-            panel.axvspan(-margin, margin, color="0.9", lw=0)
-            panel.axvline(0, color="0.3", lw=0.8)
+def mark(x: float, y: float, place: int | None, radius: float, opacity: float = 1.0, tip: str = "") -> Mark:
+    return Mark(x, y, (place or 0) % len(MARKS), radius, color(place), opacity, tip)
+
+
+def vertical(x: float, top: float, bottom: float, role: str, **style) -> Line:
+    return Line([(x, top), (x, bottom)], role, **style)
+
+
+def _width(words: str) -> float:
+    return LETTER * len(words)
+
+
+def panels(figure: dict, conditions: list[str]) -> list[Panel]:
+    """The panels of a figure; `conditions` are the report's, whose order decides on colours and marks."""
+    table = Table(figure, conditions)
+    by_scale = table.by("scale", table.rows).values()
+    facets = [(name, rows) for part in by_scale for name, rows in table.by("facet", part).items()]
+    return [KINDS[figure["kind"]](table, name or "", rows) for name, rows in facets]
+
+
+def legend(figure: dict, conditions: list[str]) -> list[tuple[str, Shape]]:
+    """(name, its swatch of 14 × 14 pixels) of the figure's conditions or parts."""
+    table = Table(figure, conditions)
+    if figure["kind"] == "bars":
+        return [(part, Rect(1, 1, 12, 12, f"p{i}")) for i, part in enumerate(table.encoding["parts"])]
+    names = table.by("series", table.rows) if "series" in table.encoding else {}
+    return [(name, mark(7, 7, table.place(name), 5)) for name in names]
+
+
+# --- dots: a value, with an interval, for every group × series ----------------------------------------------
+
+
+def dots(table: Table, title: str, rows: list[dict]) -> Panel:
+    groups, series = table.by("group", rows), list(table.by("series", rows))
+    labels = min(0.36 * WIDTH, max(map(_width, groups)) + 14)
+    x = _dot_scale(table, rows, labels + 4, WIDTH - 62)
+    each = len(series) * ROW + 12
+    panel = Panel(title, WIDTH, len(groups) * each + 26)
+    bottom = panel.height - 22
+    if table.encoding.get("format") == "points":
+        panel.shapes.append(Text(WIDTH, panel.height - 6, "points", "end"))
+    if margin := table.encoding.get("margin"):
+        tip = f"margin of equivalence: ±{short(100 * margin)} points"
+        panel.shapes.append(Rect(x.at(-margin), 0, x.at(margin) - x.at(-margin), bottom, "muted", 0.14, tip))
+    for tick in x.ticks:
+        axis = tick == 0 and margin
+        panel.shapes.append(vertical(x.at(tick), 0, bottom, "text" if axis else "line"))
+        panel.shapes.append(Text(x.at(tick), panel.height - 6, table.tick(tick), "middle"))
+    for j, (group, own) in enumerate(groups.items()):
+        top = j * each + 4
+        middle = top + len(series) * ROW / 2 + 4
+        panel.shapes.append(Text(labels - 6, middle, _cut(group, labels), "end", "text"))
+        floor = next((floor for row in own if (floor := table.get(row, "floor")) is not None), None)
+        if floor is not None:
+            tip = f"floor, the best constant answer: {table.format(floor)}"
+            line = vertical(
+                x.at(floor), top - 1, top + len(series) * ROW + 1, "muted", width=1.5, dashed=True
+            )
+            panel.shapes.append(replace(line, tip=tip))
         for i, name in enumerate(series):
-            shift = (i - (len(series) - 1) / 2) * 0.6 / max(1, len(series) - 1)
-            own = [
-                (groups.index(table.get(row, "group")) + shift, row)
-                for row in rows
-                if table.get(row, "series") == name
-            ]
-            _dots(table, panel, own, i)
-            panel.plot([], [], MARKS[i % 7], color=COLORS[i % 8], label=name)
-        panel.set_yticks(range(len(groups)), groups)
-        panel.set_ylim(len(groups) - 0.4, -0.6)
-        if table.code.get("log"):
-            panel.set_xscale("log")
-            panel.xaxis.set_minor_formatter(NullFormatter())
-        elif table.code.get("zero"):
-            panel.set_xlim(left=-0.04 * panel.get_xlim()[1])
-        panel.xaxis.set_major_formatter(table.formatter())
-    if series != [None]:
-        _legend(canvas, panels[0])
-    return canvas
+            of_series = table.by("series", own).get(name, [])
+            panel.shapes += _dot(table, of_series, x, top + (i + 0.5) * ROW, table.place(name))
+    return panel
 
 
-def _dots(table: _Table, panel: Axes, rows: list[tuple[float, dict]], i: int) -> None:
-    """The (y, row) of one series: seeds small and faint, the value over all with its interval and floor."""
-    color, mark = COLORS[i % 8], MARKS[i % 7]
-    seeds = [(table.get(row, "value"), y) for y, row in rows if row.get("seed") is not None]
-    whole = [(y, row) for y, row in rows if row.get("seed") is None]
-    panel.plot(*zip(*seeds or [((), ())]), mark, color=color, ms=2, alpha=0.4, mew=0)
-    for y, row in whole:
-        if (low := table.get(row, "low")) is not None:
-            panel.plot([low, table.get(row, "high")], [y, y], color=color, lw=1)
-        if (floor := table.get(row, "floor")) is not None:
-            panel.plot([floor, floor], [y - 0.25, y + 0.25], color="0.4", lw=0.8, ls=(0, (2, 1)))
-    panel.plot([table.get(row, "value") for _, row in whole], [y for y, _ in whole], mark, color=color, ms=4)
+def _cut(words: str, room: float) -> str:
+    letters = int((room - 8) / LETTER)
+    return words if len(words) <= letters else f"{words[: letters - 1]}…"
 
 
-def lines(table: _Table) -> Figure:
-    facets, series = table.by("facet", table.rows), list(table.by("series", table.rows))
-    canvas, panels = table.grid(list(facets), 3, 3.4, 2.2)
-    for panel, rows in zip(panels, facets.values()):
-        for name, own in table.by("series", rows).items():
-            color, runs = COLORS[series.index(name) % 8], {}
+def _dot_scale(table: Table, rows: list[dict], start: float, end: float) -> Scale:
+    roles = ("value", "low", "high", "floor")
+    values = [value for row in rows for role in roles if (value := table.get(row, role)) is not None]
+    if margin := table.encoding.get("margin"):
+        values += [-margin, 0.0, margin]
+    if table.encoding.get("log"):
+        return logarithmic(values, start, end)
+    return linear(values, start, end, table.encoding.get("zero") or table.encoding.get("format") == "percent")
+
+
+def _dot(table: Table, rows: list[dict], x: Scale, y: float, place: int | None) -> list[Shape]:
+    """One condition in one group: its intervals and value, its seeds small and faint."""
+    whole = next((row for row in rows if row.get("seed") is None), None)
+    if whole is None:
+        return []
+    shapes: list[Shape] = []
+    for row in rows:
+        if row.get("seed") is not None:
+            value = table.get(row, "value")
+            shapes.append(mark(x.at(value), y, place, 2.4, 0.4, f"seed {row['seed']}: {table.format(value)}"))
+    value, low, high = (table.get(whole, role) for role in ("value", "low", "high"))
+    tip = " · ".join(filter(None, (table.get(whole, "group"), table.get(whole, "series"))))
+    tip += f"\n{table.format(value)}"
+    if low is not None:
+        tip += f", 95% interval {table.format(low)} to {table.format(high)}"
+        shapes.append(Line([(x.at(low), y), (x.at(high), y)], color(place), 2, 0.8))
+    if (narrow := table.get(whole, "low90")) is not None:
+        ends = [(x.at(narrow), y), (x.at(table.get(whole, "high90")), y)]
+        shapes.append(Line(ends, color(place), 6, 0.5))
+    shapes.append(mark(x.at(value), y, place, 5, tip=tip))
+    return [*shapes, Text(WIDTH, y + 4, table.format(value), "end")]
+
+
+# --- lines: a curve for every series, faint for a seed ------------------------------------------------------
+
+
+def lines(table: Table, title: str, rows: list[dict]) -> Panel:
+    panel, bottom = Panel(title, WIDTH, 250), 210
+    y = linear([table.get(row, "value") for row in rows], bottom, 10, wanted=4)
+    left = max(_width(table.tick(tick)) for tick in y.ticks) + 10
+    x = linear([table.get(row, "x") for row in rows], left, WIDTH - 12, wanted=4)
+    label = Text((left + WIDTH) / 2, panel.height - 5, table.encoding["x_label"], "middle")
+    panel.shapes.append(label)
+    for tick in y.ticks:
+        panel.shapes.append(Line([(left, y.at(tick)), (WIDTH - 8, y.at(tick))], "line"))
+        panel.shapes.append(Text(left - 6, y.at(tick) + 4, table.tick(tick), "end"))
+    for tick in (tick for tick in x.ticks if tick == int(tick)):
+        panel.shapes.append(Text(x.at(tick), bottom + 18, count(tick), "middle"))
+    for name, own in table.by("series", rows).items():
+        place, ends = table.place(name), []
+        by_seed: dict[int | None, list[dict]] = {}
+        for row in own:
+            by_seed.setdefault(row["seed"], []).append(row)
+        for seed, line in by_seed.items():
+            path = [(x.at(table.get(row, "x")), y.at(table.get(row, "value"))) for row in line]
+            style = {"width": 2.4} if seed is None else {"opacity": 0.35}
+            tip = f"{name}, {'mean' if seed is None else f'seed {seed}'}"
+            tip += f": ends at {table.format(table.get(line[-1], 'value'))}"
+            panel.shapes.append(Line(path, color(place), tip=tip, **style))
+            ends.append((seed is not None, path[-1]))
+        panel.shapes.append(mark(*min(ends)[1], place, 4))
+    return panel
+
+
+# --- bars: shares that add up to a whole --------------------------------------------------------------------
+
+
+def bars(table: Table, title: str, rows: list[dict]) -> Panel:
+    parts, shapes, top = table.encoding["parts"], [], 0
+    labels = min(0.4 * WIDTH, max(_width(table.get(row, "series")) for row in rows) + 16)
+    for group, of_group in table.by("group", rows).items():
+        shapes.append(Text(0, top + 14, group, color="text"))
+        top += 22
+        for name, own in table.by("series", of_group).items():
+            shapes.append(Text(labels - 8, top + 13, _cut(name, labels), "end"))
+            start = labels
             for row in own:
-                runs.setdefault(row["seed"], []).append((table.get(row, "x"), table.get(row, "value")))
-            for seed, points in runs.items():
-                style = {"lw": 1.5} if seed is None else {"lw": 0.5, "alpha": 0.3}
-                panel.plot(*zip(*points), color=color, **style)
-        panel.set_xlabel(table.code["x_label"])
-        panel.set_ylabel(table.code.get("label", ""))
-        panel.xaxis.set_major_locator(MaxNLocator(5))
-        panel.xaxis.set_major_formatter(FuncFormatter(FORMATS["count"]))
-        panel.yaxis.set_major_formatter(table.formatter())
-    for i, name in enumerate(series):
-        panels[0].plot([], [], color=COLORS[i % 8], label=name)
-    _legend(canvas, panels[0])
-    return canvas
+                share, part = table.get(row, "value"), table.get(row, "part")
+                width, i = share * (WIDTH - labels - 2), parts.index(part)
+                tip = f"{group} · {name}\n{part}: {percent(share)}" + (
+                    f", {row['asked']} asked" if "asked" in row else ""
+                )
+                shapes.append(Rect(start, top, max(0.0, width - 1), 17, f"p{i}", tip=tip))
+                if width > 40:
+                    words = f"{100 * share:.0f}%"
+                    shapes.append(Text(start + width / 2, top + 12.5, words, "middle", f"on-p{i}", 10.5))
+                start += width
+            top += 22
+        top += 8
+    return Panel(title, WIDTH, top, shapes)
 
 
-def bars(table: _Table) -> Figure:
-    facets, parts = table.by("facet", table.rows), table.code["parts"]
-    pairs = list(dict.fromkeys((table.get(row, "group"), table.get(row, "series")) for row in table.rows))
-    canvas, panels = table.grid(list(facets), 1, 6, 0.6 + 0.2 * len(pairs))
-    for panel, rows in zip(panels, facets.values()):
-        left = [0.0] * len(pairs)
-        for i, part in enumerate(parts):
-            own = table.by("part", rows).get(part, [])
-            found = {
-                (table.get(row, "group"), table.get(row, "series")): table.get(row, "value") for row in own
-            }
-            widths, shade = [found.get(pair, 0.0) for pair in pairs], str(0.25 + 0.6 * i / len(parts))
-            panel.barh(range(len(pairs)), widths, left=left, color=shade, label=part)
-            left = [a + b for a, b in zip(left, widths)]
-        panel.set_yticks(range(len(pairs)), [f"{group}  {series}" for group, series in pairs])
-        panel.set_ylim(len(pairs) - 0.4, -0.6)
-        panel.set_xlim(0, 1)
-        panel.xaxis.set_major_formatter(table.formatter())
-    _legend(canvas, panels[0])
-    return canvas
+# --- heat: a value for every cell of a grid -----------------------------------------------------------------
 
 
-def heat(table: _Table) -> Figure:
-    scales = table.by("scale", table.rows)
-    found = [
-        (scale, facet, own)
-        for scale, rows in scales.items()
-        for facet, own in table.by("facet", rows).items()
-    ]
-    canvas, panels = table.grid([facet for _, facet, _ in found], 3, 3, 2.9)
-    for panel, (scale, _, rows) in zip(panels, found):
-        most = max(table.get(row, "value") for row in scales[scale]) or 1
-        across, down = (sorted({table.get(row, role) for row in rows}) for role in ("column", "row"))
-        values = np.full((len(down), len(across)), np.nan)
-        for row in rows:
-            j, i, value = (
-                down.index(table.get(row, "row")),
-                across.index(table.get(row, "column")),
-                table.get(row, "value"),
-            )
-            values[j, i] = value
-            panel.text(
-                i,
-                j,
-                f"{float(f'{value:.2g}'):g}",
-                ha="center",
-                va="center",
-                fontsize=5,
-                color="w" if 2 * value > most else "k",
-            )
-        panel.imshow(values, cmap="Blues", vmin=0, vmax=most)
-        panel.set_xticks(range(len(across)), across)
-        panel.set_yticks(range(len(down)), down)
-        panel.set_xlabel(scale, fontsize=7)
-    return canvas
+def heat(table: Table, title: str, rows: list[dict]) -> Panel:
+    across, down = (sorted({table.get(row, role) for row in rows}) for role in ("column", "row"))
+    scale = table.get(rows[0], "scale")
+    most = max(table.get(row, "value") for row in table.rows if table.get(row, "scale") == scale) or 1
+    size = min(38.0, 258 / len(across))
+    panel = Panel(title, 282, len(down) * size + 44)
+    panel.shapes.append(Text(22, panel.height - 6, scale, size=10))
+    panel.shapes += [Text(22 + (i + 0.5) * size, 12, str(v), "middle") for i, v in enumerate(across)]
+    panel.shapes += [Text(14, 26 + (j + 0.5) * size, str(v), "end") for j, v in enumerate(down)]
+    for row in rows:
+        value = table.get(row, "value")
+        x = 22 + across.index(table.get(row, "column")) * size
+        y = 22 + down.index(table.get(row, "row")) * size
+        tip = f"{table.get(row, 'label')}\n{table.format(value)} {scale}"
+        share = value / most
+        panel.shapes.append(Rect(x + 1, y + 1, size - 2, size - 2, "heat", max(0.04, share), tip))
+        if size > 21:
+            role = "surface" if share > 0.55 else "text"
+            panel.shapes.append(Text(x + size / 2, y + size / 2 + 3.5, short(value, 2), "middle", role, 9.5))
+    return panel
 
 
-DRAW = {"dots": dots, "lines": lines, "bars": bars, "heat": heat}
+KINDS = {"dots": dots, "lines": lines, "bars": bars, "heat": heat}
+
+
+# --- a whole figure, as one drawing -------------------------------------------------------------------------
+
+
+def sheet(figure: dict, conditions: list[str]) -> Panel:
+    """Title, legend and all panels of a figure in one, for a file."""
+    found = panels(figure, conditions)
+    columns = min(len(found), 4 if figure["kind"] == "heat" else 2)
+    wide = max(panel.width for panel in found) + 36
+    whole = Panel(figure["title"], columns * wide + 12, 34)
+    whole.shapes.append(Text(20, 22, figure["title"], color="text", size=14, bold=True))
+    left = 20.0
+    for name, swatch in legend(figure, conditions):
+        if left > 20 and left + 30 + _width(name) > whole.width:
+            left, whole.height = 20, whole.height + 20
+        whole.shapes += [moved(swatch, left, whole.height), Text(left + 19, whole.height + 11, name)]
+        left += 36 + _width(name)
+    whole.height += 26 if left > 20 else 0
+    for i in range(0, len(found), columns):
+        line = found[i : i + columns]
+        for j, panel in enumerate(line):
+            x, y = 20 + j * wide, whole.height + (18 if panel.title else 0)
+            whole.shapes.append(Text(x, whole.height + 8, panel.title, color="text", bold=True))
+            whole.shapes += [moved(shape, x, y) for shape in panel.shapes]
+        whole.height += max(panel.height for panel in line) + 34
+    return whole
+
+
+def moved(shape: Shape, dx: float, dy: float) -> Shape:
+    if isinstance(shape, Line):
+        return replace(shape, points=[(x + dx, y + dy) for x, y in shape.points])
+    return replace(shape, x=shape.x + dx, y=shape.y + dy)

@@ -2,6 +2,10 @@
 
 Table = list[list[str]]  # a header and rows
 CONTRAST = ["difference in points", "95% interval", "p"]
+HOLM = (
+    "p (Holm) is adjusted for the number of secondary contrasts. Intervals and the other p-values are not"
+    " adjusted: each speaks of its contrast alone."
+)
 
 
 def rows(content: dict) -> Table:
@@ -49,9 +53,9 @@ def strata_rows(content: dict) -> Table:
 def contrast_rows(content: dict) -> Table:
     """The primary contrast and the secondary ones, in points."""
     table = [["contrast", *CONTRAST, "p (Holm)", "seeds", "verdict"]]
-    for found in (content["primary"], *content["secondary"]):
-        row = [f"{found['treated']} − {found['control']}", *_contrast(found), p_value(found.get("p_holm"))]
-        table.append([*row, f"{len(found['seeds'])} of {found['planned']}", found["label"]])
+    for each in (content["primary"], *content["secondary"]):
+        row = [f"{each['treated']} − {each['control']}", *_contrast(each), p_value(each.get("p_holm"))]
+        table.append([*row, f"{len(each['seeds'])} of {each['planned']}", each["label"]])
     return table
 
 
@@ -62,11 +66,11 @@ def stage_rows(content: dict) -> Table:
     return [[named, *CONTRAST, "seeds"], *rows]
 
 
-def _contrast(found: dict) -> list[str]:
-    if found["difference"] is None:
+def _contrast(contrast: dict) -> list[str]:
+    if contrast["difference"] is None:
         return ["–"] * len(CONTRAST)
-    low, high = (f"{100 * end:+.1f}" for end in found["interval"])
-    return [f"{100 * found['difference']:+.1f}", f"[{low}, {high}]", p_value(found["p"])]
+    low, high = (f"{100 * end:+.1f}" for end in contrast["interval"])
+    return [f"{100 * contrast['difference']:+.1f}", f"[{low}, {high}]", p_value(contrast["p"])]
 
 
 def p_value(p: float | None) -> str:

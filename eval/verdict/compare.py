@@ -13,7 +13,7 @@ import argparse
 import statistics
 from dataclasses import asdict
 
-from eval.report import caveats, fact_figures, figures, tables
+from eval.report import answers, beside, caveats, fact_figures, figures, tables, words
 from eval.report import write as report
 from eval.verdict import power, stats
 from eval.verdict.collect import Arm, Study, collect, matrix
@@ -202,7 +202,7 @@ def build(study: Study) -> dict:
             "exploratory": asked.exploratory,
         },
         "warnings": caveats.warnings(study),
-        "sentence": sentence(primary),
+        "sentence": words.sentence(primary),
         "primary": primary,
         "secondary": secondary,
         "by_stage": [contrast(study, *asked.contrast, name, asked.metric) for name in staged],
@@ -213,7 +213,7 @@ def build(study: Study) -> dict:
     }
     made = [make(study, content) for make in FIGURES]
     drawn = {figure.id: asdict(figure) for figure in made if figure.rows}
-    return content | {"words": report.words(content), "figures": drawn}
+    return content | {"words": words.words(content), "figures": drawn}
 
 
 def _problems(study: Study) -> dict[str, str]:
@@ -237,17 +237,6 @@ def _run(arm: Arm) -> dict:
 # --- the command --------------------------------------------------------------------------------------------
 
 
-def sentence(primary: dict) -> str:
-    """The verdict in one line."""
-    said = f"{primary['label']}: {primary['treated']} − {primary['control']}"
-    said += f" on {primary['metric']} after {primary['stage']}"
-    if primary["difference"] is None:
-        return said
-    low, high = primary["interval"]
-    of = "this pair of models" if len(primary["seeds"]) == 1 else f"{len(primary['seeds'])} seeds"
-    return f"{said} = {100 * primary['difference']:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}], {of}"
-
-
 def _open(path: str) -> Experiment:
     experiment = load(path)
     for key in ("eval", "compare"):
@@ -269,18 +258,16 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError(f"{', '.join(names)}: named twice; name different experiments")
     studies = [collect(experiment) for experiment in experiments]
     contents = [build(study) for study in studies]
-    replies = [report.replies(study) for study in studies]
+    replies = [answers.replies(study) for study in studies]
     for content in contents:
         _print(content)
-    if len(contents) > 1:
-        content, said = report.beside(contents, replies)
-        directory = runs_dir() / "+".join(names) / "report"
-        print(f"report: {report.write(content, said, report.outcomes(studies), directory)}")
-        return
-    page = report.write(contents[0], replies[0], report.outcomes(studies), runs_dir() / names[0] / "report")
-    if others := report.other_tests(contents[0]["primary"]):
-        print(others)
-    print(f"{contents[0]['sentence']}\nreport: {page}")
+    content, shown = beside.beside(contents, replies) if len(contents) > 1 else (contents[0], replies[0])
+    page = report.write(content, shown, report.outcomes(studies), runs_dir() / "+".join(names) / "report")
+    if content["primary"]:
+        if others := words.other_tests(content["primary"]):
+            print(others)
+        print(content["sentence"])
+    print(f"report: {page}")
 
 
 def _print(content: dict) -> None:

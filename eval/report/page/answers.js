@@ -5,7 +5,7 @@ const SHOWN = 15; // problems added at a time
 const WHO = ["all", "a", "b", "both", "neither"]; // who is right
 
 function answers() {
-  const { sets, blocks, said } = DATA.answers;
+  const { sets, blocks, message } = DATA.answers;
   const { primary } = DATA.report;
   const state = { ...blocks[0], filter: "all", query: "", shown: SHOWN };
   state.a = primary?.control ?? CONDITIONS[0];
@@ -126,7 +126,7 @@ function answers() {
     const sides = [state.a, state.b].map((name, i) => [name, each.sides[i]]);
     const sign = ([name, answer]) => {
       const words = h("span.unseen", {}, ` ${name} ${answer[2] ? "right" : "wrong"}, `);
-      return h("span", { style: `color:${color(place(name))}` }, answer[2] ? "✓" : "✗", words);
+      return h(`span.${own(name)}`, {}, answer[2] ? "✓" : "✗", words);
     };
     const head = h("summary", {}, h("span.marks", {}, sides.map(sign)), h("span.asked", {}, each.question));
     const details = h("details.reply", { open }, head);
@@ -168,7 +168,7 @@ function answers() {
     "section.card",
     { id: "replies", tabindex: -1 },
     h("h3", {}, "Real answers, side by side"),
-    h("p.note", {}, said),
+    h("p.note", {}, message),
     h(
       "div.controls",
       {},
@@ -203,14 +203,14 @@ function searched({ question, sides }) {
 function reply(name, [pieces, read, right, error, ended], gold, query) {
   const wrong = () => h("b.wrong", {}, read == null ? "no answer" : `${error}: ${read}`);
   const facts = pieces.filter((piece) => typeof piece !== "string").length;
-  const chip = ([said, token]) => h("mark.fact", { "data-tip": token }, said || "·", h("small", {}, token));
+  const chip = ([words, token]) => h("mark.fact", { title: token }, words || "·", h("small", {}, token));
   const body = pieces.map((piece, i) => {
     if (typeof piece !== "string") return chip(piece);
     return underlined(i ? piece : piece.trimStart(), query);
   });
   return h(
-    "article",
-    { style: `--own:${color(place(name))}` },
+    `article.${own(name)}`,
+    {},
     h("b", {}, name),
     " · ",
     right ? h("b.right", {}, `right: ${read}`) : [wrong(), h("span.note", {}, ` (gold ${gold})`)],

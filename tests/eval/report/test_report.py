@@ -6,21 +6,25 @@ import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
+from xml.etree import ElementTree
 
 import pyarrow.parquet as parquet
 import pytest
 from PIL import Image
 
-from eval.report import figures, plots, tables
+from eval.report import answers, figures, pdf, plots, render, svg, tables, words
 from eval.report import write as report
 from eval.verdict import compare
 from eval.verdict.collect import collect
+from pipeline.errors import UserError
 from pipeline.experiment import load
 from tests.eval import synthetic
 from tests.eval.verdict.test_compare import respoil
 from tokenizer.vocabularies import multiplication, squares
 
+SPOILT = '{{data}} <img src="http://example.com/y.png"> [a](http://example.com) `' + "\n# title"
 HOSTILE = '</script><script>document.title = "broken"</script><img src="http://example.com/x.png">'
+SVG = "{http://www.w3.org/2000/svg}"
 CONDITIONS = ("baseline", "mul_tokens", "placebo")
 
 
@@ -89,14 +93,14 @@ def test_the_page_is_one_file_that_fetches_nothing(directory):
     assert not re.search(
         r"@import|url\(|fetch\(|XMLHttpRequest|import\(", text.replace(json.dumps(HOSTILE), "")
     )
-    assert len(page.scripts) == 1 + len(list(report.PAGE.glob("*.js")))
+    assert len(page.scripts) == 2
 
 
 def test_the_page_holds_report_json_and_nothing_else_is_shown(directory):
     assert embedded(directory)["report"] == json.loads((directory / "report.json").read_text())
 
 
-def test_every_figure_is_there_as_pdf_and_csv(directory):
+def test_every_figure_is_there_as_svg_and_csv(directory):
     figures = json.loads((directory / "report.json").read_text())["figures"]
     expected = (
         "accuracy strata differences by_stage curves model_bits fact_use facts patching dose rewards prompts"
@@ -107,10 +111,75 @@ def test_every_figure_is_there_as_pdf_and_csv(directory):
             header, *rows = csv.reader(file)
         assert header == figure["columns"]
         assert rows == [["" if cell is None else str(cell) for cell in row] for row in figure["rows"]]
-        assert (directory / f"figures/{key}.pdf").read_bytes().startswith(b"%PDF")
-        assert figure["title"] in (directory / f"figures/{key}.svg").read_text()
+        drawing = ElementTree.parse(directory / f"figures/{key}.svg").getroot()
+        assert figure["title"] in {text.text for text in drawing.iter(f"{SVG}text")}
     names = {path.name for path in (directory / "figures").iterdir()}
-    assert names == {f"{key}.{kind}" for key in figures for kind in ("pdf", "svg", "csv")} | {"table.tex"}
+    assert names == {f"{key}.{kind}" for key in figures for kind in ("svg", "csv")} | {"table.tex"}
+
+
+def test_papers_get_the_same_drawings_as_pdf(directory, tmp_path):
+    content = json.loads((directory / "report.json").read_text())
+    figures = {key: content["figures"][key] for key in ("differences", "rewards", "errors", "facts")}
+    assert {figure["kind"] for figure in figures.values()} == set(plots.KINDS)
+    (tmp_path / "report.json").write_text(json.dumps(content | {"figures": figures}))
+    pdf.main([str(tmp_path)])
+    assert {path.stem for path in (tmp_path / "figures").iterdir()} == set(figures)
+    assert all(path.read_bytes().startswith(b"%PDF") for path in (tmp_path / "figures").iterdir())
+    with pytest.raises(UserError, match="no report.json there"):
+        pdf.main([str(tmp_path / "figures")])
+
+
+def test_a_figure_is_drawn_once_for_page_and_file(directory):
+    """Every value has its mark at the same place of its axis; colours are the page's or those of light paper."""
+    content = json.loads((directory / "report.json").read_text())
+    page, conditions = (directory / "report.html").read_text(), list(content["conditions"])
+    for figure in content["figures"].values():
+        for panel in plots.panels(figure, conditions):
+            marks = "".join(svg._shape(shape, svg.THEMED) for shape in panel.shapes)
+            assert marks in page
+    for role, color in svg.COLORS.items():
+        assert re.search(rf"--{role}: {color}", render.PAGE.joinpath("report.css").read_text())
+
+
+def test_dots_stand_where_their_values_are():
+    rows = [
+        ["a", "x", None, 0.25, 0.0, 0.5],
+        ["a", "y", None, 0.75, 0.5, 1.0],
+        ["a", "y", 3, 0.5, None, None],
+    ]
+    encoding = {"group": "g", "series": "s", "value": "v", "low": "l", "high": "h", "format": "percent"}
+    figure = {
+        "kind": "dots",
+        "columns": ["g", "s", "seed", "v", "l", "h"],
+        "rows": rows,
+        "encoding": encoding,
+    }
+    (panel,) = plots.panels(figure, ["x", "y"])
+    marks = [shape for shape in panel.shapes if isinstance(shape, plots.Mark)]
+    (x, seed, y) = sorted(marks, key=lambda mark: mark.x)
+    assert seed.x - x.x == pytest.approx(y.x - seed.x) and seed.radius < x.radius
+    assert (x.color, y.color, x.kind, y.kind) == ("c0", "c1", 0, 1) and x.y < y.y == seed.y
+    bars = [shape.points for shape in panel.shapes if isinstance(shape, plots.Line) and shape.width == 2]
+    assert [(a + b) / 2 for (a, _), (b, _) in bars] == pytest.approx([x.x, y.x])
+
+
+def test_messages_are_shown_and_do_nothing(directory):
+    """An error text can hold anything: markup, a placeholder of the page, a formula."""
+    content = json.loads((directory / "report.json").read_text())
+    content["warnings"] = [SPOILT]
+    page = render.page(content, embedded(directory)["answers"])
+    assert page.count('"answers":{') == 1 and "{{data}}" in page
+    assert Page(page).fetched == [] and "img" not in Page(page).tags
+    summary = words.markdown(content)
+    assert "<img" not in summary and "\n# title" not in summary and r"\[a\](http://example.com) \`" in summary
+
+
+def test_a_text_that_a_spreadsheet_would_compute_stays_a_text(tmp_path):
+    cells = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "a=1", -1.5]
+    report.write_csv({"columns": ["a"], "rows": [[cell] for cell in cells]}, tmp_path / "a.csv")
+    with open(tmp_path / "a.csv", newline="") as file:
+        rows = [row for (row,) in list(csv.reader(file))[1:]]
+    assert rows == ["'=1+1", "'+1", "'-1", "'@SUM(A1)", "'\t=1", "a=1", "-1.5"]
 
 
 def test_every_outcome_is_written_once(directory):
@@ -186,7 +255,7 @@ def test_the_contrast_after_every_stage_is_in_the_summary(directory):
 
 def test_an_error_leaves_the_earlier_report(study, directory, monkeypatch):
     before = {path: path.stat().st_mtime_ns for path in directory.rglob("*")}
-    monkeypatch.setattr(plots, "save", lambda figure, path: 1 / 0)
+    monkeypatch.setattr(svg, "save", lambda *figure: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         compare.main([str(study)])
     assert {path: path.stat().st_mtime_ns for path in directory.rglob("*")} == before
@@ -203,13 +272,13 @@ def rows_of(study, condition, seed, set_name, name="grpo"):
 
 def test_every_answer_is_shown_as_it_reads_with_its_fact_tokens(study, directory):
     answers = embedded(directory)["answers"]
-    assert answers["said"].startswith("72 of 72 sets")  # 3 stages × 4 sets in words × 6 arms
+    assert answers["message"].startswith("72 of 72 sets")  # 3 stages × 4 sets in words × 6 arms
     assert (answers["blocks"][0]["stage"], answers["blocks"][0]["set"]) == ("grpo", "word_problems")
     used = 0
     for block in answers["blocks"]:
         rows = rows_of(study, block["condition"], block["seed"], block["set"], block["stage"])
         problems = answers["sets"][block["set"]]
-        for (pieces, read, right, error, ended), row, (question, gold) in zip(
+        for (pieces, read, right, error, ended), row, (_, gold) in zip(
             block["answers"], rows, problems, strict=True
         ):
             assert (
@@ -236,13 +305,13 @@ def test_every_answer_is_shown_as_it_reads_with_its_fact_tokens(study, directory
 
 def test_a_page_that_is_full_says_what_it_leaves_out(study, monkeypatch):
     collected = collect(load(study))
-    monkeypatch.setattr(report, "EMBEDDED", 1)
-    monkeypatch.setattr(report, "PROBLEMS", 5)
-    answers = report.replies(collected)
-    assert answers["said"].startswith(
+    monkeypatch.setattr(answers, "EMBEDDED", 1)
+    monkeypatch.setattr(answers, "PROBLEMS", 5)
+    found = answers.replies(collected)
+    assert found["message"].startswith(
         "3 of 72 sets of answers are in this page, of word_problems the first 5 of 12;"
     )
-    assert [(block["condition"], len(block["answers"])) for block in answers["blocks"]] == [
+    assert [(block["condition"], len(block["answers"])) for block in found["blocks"]] == [
         (c, 5) for c in CONDITIONS
     ]
 
@@ -272,7 +341,6 @@ def test_heat_maps_count_facts_where_the_vocabulary_puts_them(study, directory):
 
 
 def test_another_vocabulary_has_its_own_report(tmp_path, monkeypatch):
-    monkeypatch.setattr(plots, "save", lambda figure, path: None)
     content = compare.build(collect(load(make(tmp_path, monkeypatch, "squares"))))
     figure = content["figures"]["facts"]
     assert {(row[2], *row[3:5]) for row in figure["rows"]} == {
@@ -304,11 +372,11 @@ search.dispatchEvent(new Event("input"));
 said.found = chips()[0];
 one("#theme").click();
 said.theme = document.documentElement.dataset.theme;
-one("details.numbers").open = true;
+one("details[data-figure]").open = true;
 setTimeout(() => {
-  said.numbers = !!one("details.numbers table");
-  const drawn = all("[data-figure]").filter((card) => card.querySelector("svg path, svg rect"));
-  said.figures = drawn.map((card) => card.dataset.figure);
+  said.numbers = !!one("details[data-figure] table");
+  said.figures = all("[data-figure]").map((details) => details.dataset.figure);
+  said.panels = all(".panel > svg").filter((svg) => svg.getBoundingClientRect().width > 200).length;
   said.wide = document.documentElement.scrollWidth > innerWidth;
   document.body.dataset.said = JSON.stringify(said);
 }, 500);
@@ -342,13 +410,16 @@ def browse(tmp_path_factory):
 
 def test_the_page_works_in_a_browser(directory, browse, tmp_path):
     page = tmp_path / "page.html"
-    page.write_text((directory / "report.html").read_text().replace("</body>", f"{DRIVER}</body>"))
+    without_policy = re.sub("<meta http-equiv.*", "", (directory / "report.html").read_text())
+    page.write_text(without_policy.replace("</body>", f"{DRIVER}</body>"))
     dom = browse(page, "--window-size=1200,900", "--blink-settings=preferredColorScheme=1", "--dump-dom")
     assert 'data-ready="yes"' in dom and "data-error" not in dom and "<title>study · report</title>" in dom
     content, answers = (embedded(directory)[key] for key in ("report", "answers"))
     assert content["words"]["headline"] in dom
     said = json.loads(re.search(r'data-said="(.*?)"', dom)[1].replace("&quot;", '"').replace("&lt;", "<"))
     assert set(said["figures"]) == set(content["figures"])
+    shown = (plots.panels(figure, list(content["conditions"])) for figure in content["figures"].values())
+    assert said["panels"] == sum(map(len, shown))
     a, b = ([bool(answer[2]) for answer in block["answers"]] for block in answers["blocks"][:2])
     counts = {"all": 12}
     for name, who in (
@@ -365,6 +436,13 @@ def test_the_page_works_in_a_browser(directory, browse, tmp_path):
     )
     assert said["found"] == f"all · {with_facts}"
     assert said["theme"] == "dark" and said["numbers"] and not said["wide"]
+
+
+def test_the_page_runs_no_script_but_its_own(directory, browse, tmp_path):
+    page, inserted = tmp_path / "page.html", '<script>document.title = "broken"</script>'
+    page.write_text((directory / "report.html").read_text().replace("</main>", f"{inserted}</main>"))
+    dom = browse(page, "--dump-dom")
+    assert 'data-ready="yes"' in dom and "<title>study · report</title>" in dom
 
 
 @pytest.mark.parametrize("scheme, dark", [(0, True), (1, False)])

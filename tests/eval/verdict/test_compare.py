@@ -10,7 +10,6 @@ import pyarrow.parquet as parquet
 import pytest
 
 from eval import outcomes
-from eval.report import plots
 from eval.verdict import compare, stats
 from eval.verdict.collect import collect, matrix
 from pipeline import stage
@@ -33,12 +32,6 @@ def made(tmp_path_factory):
             for condition in ("baseline", "mul_tokens"):
                 synthetic.run(path, condition, seed, EFFECT if condition == "mul_tokens" else 0.0)
     return folder
-
-
-@pytest.fixture(autouse=True)
-def no_pdfs(monkeypatch):
-    """tests/eval/report/test_report.py looks at those; they take seconds."""
-    monkeypatch.setattr(plots, "save", lambda figure, path: None)
 
 
 @pytest.fixture
@@ -197,11 +190,11 @@ def test_one_seed_says_nothing_about_seeds(study, capsys):
 
 
 def test_models_at_the_floor_are_called_so(study):
+    def wrong(rows):
+        return [row | {"correct": row["correct"] and row["set"] != "word_problems"} for row in rows]
+
     for condition in ("baseline", "mul_tokens"):
         for seed in range(6):
-            wrong = lambda rows: [
-                row | {"correct": row["correct"] and row["set"] != "word_problems"} for row in rows
-            ]  # noqa: E731
             respoil(results(study) / f"{condition}-s{seed}/eval_grpo", wrong)
     assert "above the floor" in built(study)["words"]["explanation"]
 
@@ -293,7 +286,7 @@ def test_a_figure_of_another_question_stands_by_itself(study):
     other = change(study.with_name("other.yaml"), stage="export")
     shutil.copytree(results(study), results(other))
     contents = [built(study), built(other)]
-    merged, _ = compare.report.beside(contents, [{"sets": {}, "blocks": [], "said": ""}] * 2)
+    merged, _ = compare.beside.beside(contents, [{"sets": {}, "blocks": [], "message": ""}] * 2)
     titles = [figure["title"] for figure in merged["figures"].values() if "Fact by fact" in figure["title"]]
     assert titles == ["Fact by fact, after grpo", "other: Fact by fact, after export"]
     assert all(figure["id"] == key for key, figure in merged["figures"].items())
@@ -502,9 +495,16 @@ def test_what_is_in_the_way_of_a_report_is_named_and_kept(tmp_path, place):
     assert kept.read_text() == "kept" and not list(tmp_path.glob(".report*"))
 
 
+def test_what_a_killed_comparison_left_is_removed(study):
+    for left in (".report.4711/figures", ".report.new/figures"):
+        (results(study) / left).mkdir(parents=True)
+    compare.main([str(study)])
+    assert [path.name for path in results(study).glob("*report*")] == ["report"]
+
+
 def test_a_report_that_cannot_be_written_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="file/report: the report cannot be written: Not a directory"):
+    with pytest.raises(UserError, match="file/report: the report cannot be written: File exists"):
         compare.report.write({}, {}, None, tmp_path / "file/report")
 
 

@@ -1,0 +1,75 @@
+"""Real answers for the page: the same problems as every model answered them, with what its tokens say."""
+
+import json
+from collections.abc import Iterator
+
+from eval.verdict.collect import Study
+from tokenizer import encode
+
+EMBEDDED = 4_000_000  # characters of answers in a page, about
+PROBLEMS = 2_000  # of one set in a page
+
+
+def replies(study: Study) -> dict:
+    """Answers for the page: `sets`, the problems of each, and `blocks`, a model's answers to one, aligned.
+
+    Whole blocks are taken until the page is full, those of the verdict first; `message` tells how much there is.
+    """
+    sets, blocks, size, offered = {}, [], 0, 0
+    encoders = {name: encode.for_run(study.experiment, name) for name in study.experiment.conditions}
+    for name, set_name, seed in _wanted(study):
+        arms = [arm for arm in study.arms if arm.seed == seed and set_name in arm.items.get(name, ())]
+        offered += len(arms)
+        for arm in arms if size < EMBEDDED else ():
+            rows = arm.outcomes(
+                name, ["id", "question", "gold", "tokens", "answer", "correct", "error", "ended"], set_name
+            )
+            by_id = {row["id"]: row for row in rows}
+            rows = [by_id[key] for key in arm.items[name][set_name].ids[:PROBLEMS]]
+            sets.setdefault(set_name, [[row["question"], row["gold"]] for row in rows])
+            answers = [_answer(encoders[arm.condition], row) for row in rows]
+            size += len(json.dumps(answers))
+            blocks.append(
+                {"stage": name, "set": set_name, "seed": seed, "condition": arm.condition, "answers": answers}
+            )
+    whole = {
+        key: len(items.ids)
+        for arm in study.arms
+        for each in arm.items.values()
+        for key, items in each.items()
+    }
+    cut = "".join(
+        f", of {key} the first {PROBLEMS:,} of {whole[key]:,}" for key in sets if whole[key] > PROBLEMS
+    )
+    message = f"{len(blocks)} of {offered} sets of answers are in this page{cut};"
+    message += " all are in each evaluation's outcomes.parquet."
+    return {"sets": sets, "blocks": blocks, "message": message}
+
+
+def _wanted(study: Study) -> Iterator[tuple[str, str, int]]:
+    """(stage, set, seed) of everything that was answered in words, the most wanted first."""
+    asked, (first, *others) = study.experiment.compare, study.experiment.seeds
+    stages = [asked.stage, *(name for name in study.model_stages() if name != asked.stage)]
+    found = dict.fromkeys(key for arm in study.arms for each in arm.items.values() for key in each)
+    sets = [key for key in sorted(found, key=lambda key: key != asked.metric) if _in_words(study, key)]
+    wanted = [(asked.stage, key, first) for key in sets]
+    wanted += [(name, key, first) for key in sets[:1] for name in stages]
+    wanted += [(asked.stage, key, seed) for seed in others for key in sets[:1]]
+    wanted += [(name, key, seed) for seed in (first, *others) for name in stages for key in sets]
+    return iter(dict.fromkeys(wanted))
+
+
+def _in_words(study: Study, set_name: str) -> bool:
+    spec = study.experiment.eval.sets.get(set_name)
+    return spec is None or spec.task != "hellaswag"
+
+
+def _answer(encoder: encode.Encoder, row: dict) -> list:
+    """[pieces, answer as read, right, class, ended]; a piece is text, or [what a token says, its name]."""
+    condition, pieces = encoder.condition, []
+    for text, token in encoder.pieces(row["tokens"]):
+        if token in encoder.fact_ids:
+            pieces.append([text, condition.names[token - condition.base]])
+        elif text:
+            pieces.append(text)
+    return [pieces, row["answer"], int(row["correct"]), row["error"], int(row["ended"])]

@@ -1,0 +1,156 @@
+"""A comparison in words: the sentence of the verdict, its explanation, and the summary report.md."""
+
+import re
+
+from eval.report import tables
+from eval.report.scales import points
+
+
+def sentence(primary: dict) -> str:
+    """The verdict in one line."""
+    line = f"{primary['label']}: {primary['treated']} − {primary['control']}"
+    line += f" on {primary['metric']} after {primary['stage']}"
+    if primary["difference"] is None:
+        return line
+    low, high = primary["interval"]
+    of = "this pair of models" if len(primary["seeds"]) == 1 else f"{len(primary['seeds'])} seeds"
+    return f"{line} = {100 * primary['difference']:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}], {of}"
+
+
+def words(content: dict) -> dict[str, str]:
+    """The verdict for a reader: a headline and its explanation."""
+    primary = content["primary"]
+    treated, control = primary["treated"], primary["control"]
+    label, lead, _ = primary["label"].partition(", exploratory")
+    headlines = {
+        "supports": f"{treated} does better than {control}.",
+        "refutes": f"{treated} does worse than {control}.",
+        "equivalent": f"{treated} and {control} do equally well, give or take {_margin(primary)} points.",
+        "underpowered": f"Too little evidence to tell {treated} from {control}.",
+    }
+    done, planned = len(primary["seeds"]), primary["planned"]
+    headline = headlines.get(label, f"Not finished: {done} of {planned} seeds so far.")
+    if not done:
+        explanation = f"No pair of runs has been evaluated after {primary['stage']} yet."
+        return {"headline": headline, "explanation": explanation}
+    parts = [_scored(primary), _several(primary) if done > 1 else _single(primary), _floor(content)]
+    if lead:
+        parts.append("Nothing was registered before these runs: a lead, and not a verdict.")
+    if done < planned:
+        parts.append("Runs are missing, so there is no verdict yet.")
+    return {"headline": headline, "explanation": " ".join(filter(None, parts))}
+
+
+def _margin(contrast: dict) -> str:
+    return points(contrast["margin"], "")
+
+
+def _scored(contrast: dict) -> str:
+    treated, control = contrast["treated"], contrast["control"]
+    seeds = "one seed" if len(contrast["seeds"]) == 1 else f"{len(contrast['seeds'])} seeds"
+    accuracy = contrast["accuracy"]
+    right = f"{treated} gets {accuracy[treated]:.1%} right and {control} {accuracy[control]:.1%}"
+    difference = f"a difference of {points(contrast['difference'])} points"
+    where = f"{contrast['problems']:,} problems of {contrast['metric']} after {contrast['stage']}"
+    return f"Over {seeds} and {where}, {right}: {difference}."
+
+
+def _single(contrast: dict) -> str:
+    treated, control, p = contrast["treated"], contrast["control"], tables.p_value(contrast["p"])
+    alone = f"Only {treated} is right on {contrast['only_treated_right']} problems,"
+    alone += f" only {control} on {contrast['only_control_right']}"
+    return (
+        f"{alone} (exact McNemar p {p if p[0] == '<' else f'= {p}'}). The interval is about these two models"
+        " on problems like these: it says nothing about other seeds, so a single seed is always"
+        " underpowered."
+    )
+
+
+def _several(contrast: dict) -> str:
+    (low, high), (low90, high90), margin = contrast["interval"], contrast["equivalence"], contrast["margin"]
+    interval = (
+        f"The 95% interval, for other seeds and other problems, runs from {points(low)} to {points(high)}"
+    )
+    if low > 0 or high < 0:
+        return f"{interval}, {'above' if low > 0 else 'below'} 0."
+    narrow = f"{interval} and includes 0; the 90% interval, from {points(low90)} to {points(high90)},"
+    of_margin = f"the margin of ±{_margin(contrast)}"
+    if share := contrast.get("relative_margin"):
+        of_margin += f" ({100 * share:g}% of {contrast['control']}'s accuracy)"
+    if -margin < low90 and high90 < margin:
+        return f"{narrow} lies within {of_margin}."
+    message = f"{narrow} reaches beyond {of_margin}."
+    plan = contrast.get("planning")
+    if plan and plan["smallest_effect"] is not None:
+        seen = points(plan["smallest_effect"], "")
+        message += f" With pairing like this, {len(contrast['seeds'])} seeds see {seen} points with 80% power"
+        needed = plan["seeds_for_the_margin"]
+        message += f"; the margin takes {needed:,} seeds." if needed else "."
+    return message
+
+
+def other_tests(contrast: dict) -> str:
+    """What else was computed of a contrast over several seeds, in one line; empty where it was not."""
+    if "paired_t" not in contrast:
+        return ""
+    correlation, deviation = contrast["pairing"]["correlation"], contrast["pairing"]["spread"]
+    low, high = contrast["crossed_bootstrap"]
+    parts = [f"{name} p {p if p[0] == '<' else f'= {p}'}" for name, p in (
+        ("seeds and problems together", tables.p_value(contrast["p"])),
+        ("paired t", tables.p_value(contrast["paired_t"]["p"])),
+        ("sign-flip", tables.p_value(contrast["sign_flip_p"])),
+        ("equivalence", tables.p_value(contrast["equivalence_p"])),
+    )]  # fmt: skip
+    parts.append(f"crossed bootstrap {points(low)} to {points(high)} points")
+    parts += [f"correlation of outcomes {correlation:.2f}"] if correlation is not None else []
+    parts.append(f"standard deviation over seeds {points(deviation, '')} points")
+    return f"Tests: {', '.join(parts)}"
+
+
+def _floor(content: dict) -> str:
+    """A warning where neither condition does better than a program that does not read the question."""
+    primary = content["primary"]
+    cells = content["scores"][primary["stage"]]
+    floor = cells[primary["control"]]["sets"][primary["metric"]]["floor"]
+    if max(primary["accuracy"].values()) > floor:
+        return ""
+    return f"Neither is above the floor of {floor:.1%}, a constant answer's, so there is little to compare."
+
+
+# --- report.md ----------------------------------------------------------------------------------------------
+
+
+def markdown(content: dict) -> str:
+    """The summary to paste."""
+    parts = [f"# {inert(content['title'])}"]
+    if content["primary"]:
+        parts += [
+            f"**{content['sentence']}**",
+            f"{content['words']['headline']} {content['words']['explanation']}",
+        ]
+        parts.append(other_tests(content["primary"]))
+    else:
+        parts.append("Side by side, described without a verdict: the experiments' runs are not paired.")
+    parts.append("\n".join(f"- **Note:** {inert(line)}" for line in content["warnings"]))
+    if content["primary"]:
+        parts.append(tables.markdown(tables.contrast_rows(content)))
+        if content["secondary"]:
+            parts.append(tables.HOLM)
+        if len(content["by_stage"]) > 1:
+            parts.append(tables.markdown(tables.stage_rows(content)))
+    parts.append(tables.markdown(tables.rows(content)))
+    if strata := tables.strata_rows(content):
+        title = f"{content['question']['metric']} by kind of problem, with the number of problems:"
+        parts += [title, tables.markdown(strata), content["figures"]["strata"]["note"]]
+    parts.append(
+        "Intervals of accuracies are for other problems (Wilson's) and, where there are several seeds, for other"
+        " seeds too. The floor is what the best constant answer scores without reading. `report.html` has the"
+        " figures."
+    )
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def inert(line: str) -> str:
+    """A message as Markdown that shows it and does nothing else: error texts can hold anything."""
+    line = " ".join(line.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*\[\]|!])", r"\\\1", line)
