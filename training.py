@@ -12,10 +12,11 @@ import contextlib
 import gc
 import math
 import os
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import torch
 import torch.distributed as dist
@@ -90,11 +91,31 @@ def _see_one_gpu() -> None:
 
 @contextlib.contextmanager
 def begin(
-    kind: str, argv: list[str] | None, doc: str | None, resumable: bool = True
+    kind: str,
+    argv: list[str] | None,
+    doc: str | None,
+    resumable: bool = True,
+    usable: Callable[[Any, int], int] = lambda spec, processes: processes,
 ) -> Iterator[tuple[stage.Run | None, Place]]:
-    """`stage.begin` on all ranks: they connect first, and none reads before rank 0 has verified and cleared."""
+    """`stage.begin` on all ranks: they connect first, and none reads before rank 0 has verified and cleared.
+
+    `usable(section, processes)` is how many processes the stage has work for; the others get no run and end.
+    """
+    if world.WORLD > 1 and not _needed(kind, argv, doc, usable):
+        yield None, Place(torch.device("cpu"))
+        return
     with placed() as place, stage.begin(kind, argv, doc, resumable, place.agree) as run:
         yield run, place
+
+
+def _needed(kind: str, argv: list[str] | None, doc: str | None, usable: Callable[[Any, int], int]) -> bool:
+    """Whether the stage has work for this process; where it has not for all of them, a line says so."""
+    _, experiment, name = stage.parse(kind, argv, doc)
+    there, used = world.WORLD, usable(experiment.stage(name), world.WORLD)
+    if used < there and world.RANK == 0:
+        message = f"stages.{name}.batch_size: feeds {used} of {there} processes evenly; the others end"
+        print(f"{experiment.path}: {message}", file=sys.stderr)
+    return world.leave(used) if used < there else True
 
 
 # --- learning rates -----------------------------------------------------------------------------------------

@@ -9,8 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+from pipeline import world
 from pipeline.files import ROOT, digest, sha256
-from pipeline.world import WORLD
 
 
 def provenance(started: float) -> dict:
@@ -38,7 +38,7 @@ def provenance(started: float) -> dict:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads() if torch else None,
         "device": torch.cuda.get_device_name() if torch and torch.cuda.is_available() else "cpu",
-        "world_size": WORLD,
+        "world_size": world.WORLD,
         "versions": installed,
     }
 

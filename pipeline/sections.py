@@ -35,13 +35,6 @@ Schedule = Literal["cosine", "linear", "constant", "wsd"]  # training.py has a f
 Dashboard = Literal["none", "tensorboard", "wandb", "trackio"]
 
 
-SCHEDULES = {
-    "cosine": "cosine",
-    "linear": "linear",
-    "constant": "constant_with_warmup",
-}  # transformers' names
-
-
 Split = Literal["train", "dev", "test", "validation"]
 
 
@@ -158,7 +151,7 @@ class Sft:
     answer_format: Literal["trace", "program"] = "trace"  # of tinygsm rows
     annotations: Literal["keep", "strip"] = "keep"  # GSM8K's <<6*9=54>>
     batch_size: Count  # rows per step, over all GPUs
-    micro_batch: Count  # rows per forward pass on one GPU
+    micro_batch: Count  # rows per forward pass on one GPU, at most
     max_length: Count  # tokens; longer rows are dropped and counted
     packing: bool = False
     lr: Positive
@@ -169,6 +162,7 @@ class Sft:
     save_every: Count0 = (
         0  # steps between checkpoints; a stage that is killed goes on from the last; 0 is never
     )
+    report_to: Dashboard | list[Dashboard] = "none"  # beside metrics.jsonl
     trainer: dict[str, Any] = Field(default_factory=dict)  # passed on to TRL's SFTConfig
 
 
@@ -185,7 +179,7 @@ class Grpo:
     steps: Count
     batch_size: Count  # completions per step, over all GPUs
     group_size: Annotated[int, Field(ge=2)]  # completions per prompt
-    micro_batch: Count  # completions per forward pass on one GPU
+    micro_batch: Count  # completions per forward pass on one GPU, at most
     prompts: Count  # candidate prompts drawn from the training rows
     pass_at: (
         Count0  # keep prompts that the parent solves in some but not all of this many samples; 0 keeps all
@@ -196,9 +190,10 @@ class Grpo:
     schedule: Schedule
     warmup: Count0
     beta: Annotated[float, Field(ge=0)]  # KL penalty
-    loss: Literal["grpo", "dr_grpo", "dapo", "bnpo"]
+    loss: Literal["grpo", "dr_grpo", "dapo"]
     precision: Precision
     save_every: Count0 = 0  # steps; a multiple of the steps per generation; 0 is never
+    report_to: Dashboard | list[Dashboard] = "none"  # beside metrics.jsonl
     trainer: dict[str, Any] = Field(default_factory=dict)  # passed on to TRL's GRPOConfig
 
 

@@ -8,18 +8,21 @@ Rows that do not fit are dropped, never truncated, and counted by reason: kept +
 starts again.
 """
 
+import sys
 from collections import Counter
 from collections.abc import Iterator
 
-from pipeline import stage, world
+import training
+from pipeline import world
 from pipeline.errors import UserError, cli
-from pipeline.files import read_json
+from pipeline.files import forget_lines, last_checkpoint, read_json
 from pipeline.sections import Sft
 from pipeline.stage import Run
 from sft.batches import Row, Shape, Unit, draw, group, make_row, pack, take
 from sft.curriculum import TASKS, Part, load, parts
 from tokenizer import encode
 from tokenizer.encode import Encoder
+from training import Place
 
 
 def schedule(run: Run, encoder: Encoder, shape: Shape) -> tuple[list[Unit], list[dict]]:
@@ -54,16 +57,9 @@ def units_of(part: Part, spec: Sft, seed: tuple, encoder: Encoder, tally: Counte
 # --- the stage ------------------------------------------------------------------------------------------------
 
 
-def accumulation(run: Run) -> int:
-    """Forward passes per step on one device. Raises UserError if the processes cannot share a batch."""
-    spec = run.spec
-    passes, left = divmod(spec.batch_size, spec.micro_batch * world.WORLD)
-    if left or not passes:
-        said = (
-            f"{spec.batch_size} is not a multiple of micro_batch {spec.micro_batch} × {world.WORLD} processes"
-        )
-        run.refuse("batch_size", f"{said}; lower micro_batch or use fewer processes")
-    return passes
+def usable(spec: Sft, processes: int) -> int:
+    """Among how many processes a batch can be shared out."""
+    return world.divisor(spec.batch_size, processes)
 
 
 def read_shape(run: Run, encoder: Encoder) -> Shape:
@@ -73,40 +69,59 @@ def read_shape(run: Run, encoder: Encoder) -> Shape:
     if config is None:
         raise UserError(f"{path}: is not there; rerun the stage that makes it")
     if config["vocab_size"] != encoder.size:
-        said = f"has {config['vocab_size']} ids and {encoder.condition.name} {encoder.size}"
-        raise UserError(f"{path}: {said}; rerun the stage that makes it")
+        message = f"has {config['vocab_size']} ids and {encoder.condition.name} {encoder.size}"
+        raise UserError(f"{path}: {message}; rerun the stage that makes it")
     if config["n_positions"] < run.spec.max_length:
-        said = f"{run.spec.max_length} is more than the {config['n_positions']} positions of the model"
-        run.refuse("max_length", f"{said}; lower it")
+        run.refuse(
+            "max_length",
+            f"{run.spec.max_length} is more than the model's {config['n_positions']} positions; lower it",
+        )
     return Shape(config["n_layer"], config["n_embd"], config["vocab_size"])
 
 
 def main(argv: list[str] | None = None) -> None:
-    with stage.begin("sft", argv, __doc__, resumable=True) as run:
-        if run is None:
-            return
-        encoder = encode.from_dir(run.parent / "model")
-        passes, shape = accumulation(run), read_shape(run, encoder)
-        run.check_precision()
-        units, records = schedule(run, encoder, shape)
-        steps = len(units) // run.spec.batch_size
-        if run.spec.warmup >= steps:
-            run.refuse("warmup", f"{run.spec.warmup} steps are not less than the stage's {steps}; lower it")
+    with training.begin("sft", argv, __doc__, usable=usable) as (run, place):
+        if run is not None:
+            train(run, place)
 
-        from sft import trl_trainer  # importing TRL takes 5 seconds: only when there is something to train
 
-        outputs = trl_trainer.fit(run, encoder, units, passes)
-        rows = [row for unit in units for row in unit]
-        run.finish(
-            outputs,
-            parts=records,
-            steps=steps,
-            examples=len(rows),
-            tokens=sum(len(row.ids) for row in rows),
-            supervised_tokens=sum(row.supervised for row in rows),
-            facts_per_example=sum(row.facts for row in rows) / len(rows),
-            flops=sum(map(shape.flops, rows)),
-        )
+def train(run: Run, place: Place) -> None:
+    import finetuning  # importing TRL takes 5 seconds: only when there is something to train
+    from sft import trl_trainer
+
+    encoder = encode.from_dir(run.parent / "model")
+    shape = read_shape(run, encoder)
+    run.check_precision()
+    config = trl_trainer.configure(run)
+    _, step = last_checkpoint(run.dir / "checkpoints")
+    forget_lines(run.dir / "metrics.jsonl", step)
+    units, records = schedule(run, encoder, shape)
+    steps = len(units) // run.spec.batch_size
+    if run.spec.warmup >= steps:
+        run.refuse("warmup", f"{run.spec.warmup} steps are not less than the stage's {steps}; lower it")
+    outputs = trl_trainer.fit(run, place, encoder, units, config, step)
+    rows = [row for unit in units for row in unit]
+    run.finish(
+        outputs,
+        parts=records,
+        steps=steps,
+        examples=len(rows),
+        tokens=sum(len(row.ids) for row in rows),
+        supervised_tokens=sum(row.supervised for row in rows),
+        facts_per_example=sum(row.facts for row in rows) / len(rows),
+        flops=sum(map(shape.flops, rows)),
+    )
+    finetuning.clean(run)
+    if world.RANK == 0:
+        for record in records:
+            print(f"{run.experiment.path}: stages.{run.name}: {described(record)}", file=sys.stderr)
+
+
+def described(record: dict) -> str:
+    """What became of a part's rows, in words."""
+    dropped = ", ".join(f"{count:,} {reason}" for reason, count in record["dropped"].items())
+    counts = f"of {record['read']:,} rows read {record['kept']:,} kept, {record['examples']:,} trained on"
+    return f"{record['task']}: {counts}; dropped: {dropped or 'none'}"
 
 
 if __name__ == "__main__":

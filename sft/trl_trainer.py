@@ -1,11 +1,11 @@
-"""TRL's SFTTrainer, told exactly what to train on and how.
+"""TRL's SFTTrainer, told exactly what to train on and how: the one file of sft/ that touches TRL.
 
-It gets ids and labels in the order of training and tokenizes, truncates, shuffles and packs nothing itself.
-The loss is ours: the head scores the supervised positions alone, where TRL's scores every position on a CPU.
+It gets ids and labels in the order of training and tokenizes, truncates, shuffles and packs nothing itself. The loss
+is ours: the mean of −ln p over the supervised tokens of a step, whatever its micro-batches and processes. The head
+scores those positions alone, where TRL's scores every position on a CPU.
 """
 
-import math
-import shutil
+from collections.abc import Callable
 from pathlib import Path
 from types import MethodType
 from typing import Any
@@ -13,34 +13,28 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-import transformers
 from datasets import Dataset
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
-from transformers import AutoModelForCausalLM, PreTrainedModel, PrinterCallback, TrainerCallback
+from transformers import AutoModelForCausalLM, PreTrainedModel
 from trl import SFTConfig, SFTTrainer
 
-from model import deterministic
-from pipeline.errors import UserError
-from pipeline.files import forget_lines, last_checkpoint
-from pipeline.progress import Bar
-from pipeline.sections import SCHEDULES, Sft
+import finetuning
+from pipeline.sections import Sft
 from pipeline.stage import Run
 from sft.batches import Unit
 from tokenizer import encode
 from tokenizer.chat import IGNORE
 from tokenizer.encode import Encoder
+from training import Place
+
+FREE = {"max_grad_norm": 1.0}  # of the whole gradient; a stage's `trainer` may say otherwise
 
 
-def settings(spec: Sft, seed: int, passes: int, directory: Path) -> dict[str, Any]:
-    """Every field of SFTConfig that decides what is trained; a step is `passes` forward passes."""
-    ours = dict(
-        output_dir=str(directory),
-        seed=seed,
-        data_seed=seed,
-        use_cpu=not torch.cuda.is_available(),
-        ddp_find_unused_parameters=False,
-        # the data: ready as it is, in this order
+def settings(spec: Sft, seed: int, directory: Path) -> dict[str, Any]:
+    """Every field of SFTConfig that decides what is trained."""
+    return finetuning.settings(spec, seed, directory) | dict(
+        # the data: ready as it is, in this order, once
         dataset_kwargs={"skip_prepare_dataset": True},
         remove_unused_columns=False,
         train_sampling_strategy="sequential",
@@ -48,41 +42,17 @@ def settings(spec: Sft, seed: int, passes: int, directory: Path) -> dict[str, An
         packing=False,
         padding_free=False,
         max_length=None,
-        per_device_train_batch_size=spec.micro_batch,
-        gradient_accumulation_steps=passes,
-        dataloader_drop_last=False,
         num_train_epochs=1,
         max_steps=-1,
-        # the optimization
-        average_tokens_across_devices=True,
-        learning_rate=spec.lr,
-        lr_scheduler_type=SCHEDULES[spec.schedule],
-        warmup_steps=spec.warmup,
-        optim="adamw_torch_fused",
-        adam_beta1=0.9,
-        adam_beta2=0.999,
-        adam_epsilon=1e-8,
-        weight_decay=spec.weight_decay,
-        max_grad_norm=1.0,
-        bf16=spec.precision == "bf16",
-        fp16=False,
-        activation_checkpointing=False,
-        # what it tells and keeps
-        logging_strategy="steps",
-        logging_steps=10,
-        logging_first_step=True,
-        logging_nan_inf_filter=False,
-        log_level="error",
-        log_level_replica="error",
-        disable_tqdm=True,
-        report_to=[],
-        eval_strategy="no",
-        save_strategy="steps" if spec.save_every else "no",
-        save_steps=spec.save_every or 1,
+        loss_type="nll",
         save_total_limit=1,
-        push_to_hub=False,
     )
-    return ours | spec.trainer
+
+
+def configure(run: Run) -> SFTConfig:
+    """TRL's configuration. Raises UserError for a key of `trainer` that it refuses, or that the stage sets."""
+    owned = settings(run.spec, run.seed, run.dir / "checkpoints")
+    return finetuning.configure(SFTConfig, run, owned, FREE)
 
 
 def summed_loss(
@@ -100,10 +70,15 @@ def summed_loss(
     return F.cross_entropy(logits.float(), targets[scored], reduction="sum")
 
 
-class Trainer(SFTTrainer):
+class UnitTrainer(finetuning.Update, SFTTrainer):
+    """SFTTrainer on units in their order, with our loss; `report(step, metrics)` hears of every step."""
+
     loss_is_scaled_for_ga = True
 
-    def __init__(self, model: PreTrainedModel, **kwargs: Any):
+    def __init__(
+        self, model: PreTrainedModel, report: Callable[[int, dict], None] | None = None, **kwargs: Any
+    ):
+        self.report = report
         super().__init__(model, **kwargs)
         model.forward = MethodType(summed_loss, model)  # in `forward`, because DDP looks nowhere else
 
@@ -115,8 +90,11 @@ class Trainer(SFTTrainer):
         """Counted in sft.batches; here it would walk over the parameters in every step, 2% of its time."""
         return 0
 
-    def _send_telemetry(self) -> None:
-        """A training run tells nobody about itself."""
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """To our report alone: transformers would keep every step's line, and write them with each checkpoint."""
+        if self.report and "loss" in logs:  # and not the summary behind the last step
+            metrics = {"loss": logs["loss"], "grad_norm": logs["grad_norm"], "lr": logs["learning_rate"]}
+            self.report(self.state.global_step, metrics)
 
 
 class Collator:
@@ -137,25 +115,6 @@ class Collator:
             positions = [torch.cat([torch.arange(n) for n in unit["seq_lengths"]]) for unit in units]
             batch["position_ids"] = rectangle(positions, 0)
         return batch
-
-
-class Report(TrainerCallback):
-    """The progress bar, in tokens, and the loss in metrics.jsonl."""
-
-    def __init__(self, run: Run, bar: Bar, tokens: list[int]):
-        self.run, self.bar, self.tokens = run, bar, tokens
-
-    def on_step_end(self, args, state, control, **kwargs):
-        self.bar.update(self.tokens[state.global_step - 1])
-        control.should_log |= state.global_step == state.max_steps
-
-    def on_log(self, args, state, control, logs, **kwargs):
-        if not math.isfinite(logs.get("loss", 0.0)):
-            said = f"the loss is not finite at step {state.global_step}; lower lr, or raise warmup"
-            raise UserError(f"{self.run.experiment.path}: stages.{self.run.name}: {said}")
-        if "loss" in logs:
-            kept = {key: logs[key] for key in ("loss", "grad_norm", "learning_rate") if key in logs}
-            self.run.log(step=state.global_step, **kept)
 
 
 def dataset(units: list[Unit]) -> Dataset:
@@ -182,41 +141,53 @@ def load(directory: Path) -> PreTrainedModel:
 
 
 def build(
-    model: PreTrainedModel, encoder: Encoder, units: list[Unit], packed: bool, config: SFTConfig
-) -> Trainer:
+    model: PreTrainedModel,
+    encoder: Encoder,
+    units: list[Unit],
+    spec: Sft,
+    config: SFTConfig,
+    report: Callable[[int, dict], None] | None = None,
+) -> UnitTrainer:
     """A trainer that takes the units in their order."""
-    deterministic()
-    trainer = Trainer(
+    return UnitTrainer(
         model,
+        report,
+        spec=spec,
         args=config,
         train_dataset=dataset(units),
         processing_class=encoder.hf,
-        data_collator=Collator(encoder.pad, packed),
+        data_collator=Collator(encoder.pad, spec.packing),
     )
-    trainer.remove_callback(PrinterCallback)
-    return trainer
 
 
-def fit(run: Run, encoder: Encoder, units: list[Unit], passes: int) -> list[str]:
-    """Train the parent's model on the units and save it in run.dir/model; the names of its files."""
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    checkpoints, size = run.dir / "checkpoints", run.spec.batch_size
-    try:
-        config = SFTConfig(**settings(run.spec, run.seed, passes, checkpoints))
-    except (TypeError, ValueError) as error:
-        said = str(error).splitlines()[0]
-        raise UserError(f"{run.experiment.path}: stages.{run.name}: TRL refuses: {said}") from None
-    trainer = build(load(run.parent / "model"), encoder, units, run.spec.packing, config)
-    last, step = last_checkpoint(checkpoints)
-    forget_lines(run.dir / "metrics.jsonl", step)
+def fit(
+    run: Run, place: Place, encoder: Encoder, units: list[Unit], config: SFTConfig, step: int
+) -> list[str]:
+    """Train the parent's model on the units, from `step` on, and save it in run.dir/model; the names of its files."""
+    size = run.spec.batch_size
     steps = [units[i : i + size] for i in range(0, len(units), size)]
     tokens = [sum(len(row.ids) for unit in batch for row in unit) for batch in steps]
     with run.bar(sum(tokens), "tokens", sum(tokens[:step])) as bar:
-        trainer.add_callback(Report(run, bar, tokens))
-        trainer.train(resume_from_checkpoint=last)
+        report = finetuning.Report(run, bar, step)
+        trainer = build(
+            load(run.parent / "model"),
+            encoder,
+            units,
+            run.spec,
+            config,
+            lambda step, metrics: report(step, metrics, done=tokens[step - 1]),
+        )
+        longest = dataset(sorted(units, key=lambda unit: -sum(len(row.ids) for row in unit))[:size])
+
+        def attempt(model: nn.Module, n: int) -> None:
+            batch = trainer.data_collator([longest[i] for i in range(n)])
+            batch = {name: tensor.to(place.device) for name, tensor in batch.items()}
+            with trainer.compute_loss_context_manager():
+                trainer.compute_loss(model, batch, num_items_in_batch=1).backward()
+            model.zero_grad(set_to_none=True)
+
+        finetuning.fit(trainer, run, place, "rows", attempt)
     if not trainer.is_world_process_zero():
         return []
     files = encode.save_model(trainer.model, encoder, run.dir / "model", run.card())
-    shutil.rmtree(checkpoints, ignore_errors=True)
     return [f"model/{name}" for name in files]

@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from model import deterministic
 from pipeline.errors import UserError, cli
 from pipeline.experiment import load
 from pipeline.sections import Sft
@@ -35,14 +36,12 @@ def padded(units: list[Unit], micro_batch: int) -> int:
 
 
 def compare(spec: Sft, encoder: Encoder, shape: dict[str, int]) -> None:
-    import transformers
     from transformers import GPT2Config, GPT2LMHeadModel, PrinterCallback
     from trl import SFTConfig, SFTTrainer
 
     from sft import trl_trainer
 
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
+    deterministic()
     (part,) = parts(spec)
     tally: Counter = Counter()
     flops = Shape(shape["n_layer"], shape["n_embd"], encoder.size)
@@ -58,7 +57,7 @@ def compare(spec: Sft, encoder: Encoder, shape: dict[str, int]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "model"
         GPT2LMHeadModel(GPT2Config(vocab_size=encoder.size, **shape)).save_pretrained(model)
-        config = SFTConfig(**trl_trainer.settings(spec, 0, spec.batch_size // spec.micro_batch, Path(folder)))
+        config = SFTConfig(**trl_trainer.settings(spec, 0, Path(folder)))
 
         def plain() -> SFTTrainer:
             start = trl_trainer.AutoModelForCausalLM.from_pretrained(model)
@@ -69,7 +68,7 @@ def compare(spec: Sft, encoder: Encoder, shape: dict[str, int]) -> None:
 
         rates = {"plain TRL": [], "ours": []}
         for _ in range(TURNS):
-            ours = trl_trainer.build(trl_trainer.load(model), encoder, grouped, spec.packing, config)
+            ours = trl_trainer.build(trl_trainer.load(model), encoder, grouped, spec, config)
             for name, trainer in (("plain TRL", plain()), ("ours", ours)):
                 started = time.perf_counter()
                 trainer.train()

@@ -33,11 +33,6 @@ WRONG = [
     ("stages.sft_tulu.from=grpo", "stages.sft_tulu.from: 'grpo' comes later in the file"),
     ("stages.sft_tulu.from=nowhere", "stages.sft_tulu.from: no stage 'nowhere'"),
     ("stages.sft_tulu.from=prepare", "a sft stage cannot follow 'prepare', a prepare stage"),
-    ("stages.sft_tulu.trainer={learning_rate: 3}", "trainer.learning_rate: is set by the pipeline"),
-    (
-        "stages.sft_tulu.trainer={optm: x}",
-        "trainer.optm: TRL's SFTConfig has no such field; did you mean 'optim'?",
-    ),
     ("stages.sft_tulu.examples=3", "stages.sft_tulu.examples: give exactly one of"),
     ("stages.sft_curriculum.phases=[{task: drills, data: sample}]", "phases.0.examples: is missing"),
     (

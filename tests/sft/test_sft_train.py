@@ -1,5 +1,6 @@
 """The stage as a whole, and TRL underneath: labels, loss, order, settings, resume."""
 
+import contextlib
 import dataclasses
 import json
 import subprocess
@@ -12,11 +13,12 @@ import torch
 from safetensors.torch import load_file
 from torch.utils.flop_counter import FlopCounterMode
 
+import finetuning
+import training
 from pipeline import stage, world
 from pipeline.errors import UserError
 from pipeline.files import ROOT
-from pipeline.kinds import OWNED
-from sft import train
+from sft import train, trl_trainer
 from sft.batches import Shape, group, take
 from sft.curriculum import parts
 from tokenizer import encode
@@ -45,19 +47,19 @@ stages:
     examples: null
     phases: [{task: drills, data: sample, examples: 8}, {task: tinygsm, data: sample, examples: 4}]
   long: {<<: *sft, max_length: 300}
-  uneven: {<<: *sft, batch_size: 6, micro_batch: 3}
   halves: {<<: *sft, precision: bf16}
   two: {<<: *sft}
   cold: {<<: *sft, examples: null, tokens: 1000, warmup: 99}
   diverging: {<<: *sft, lr: 1e38, trainer: {max_grad_norm: 0}}
-  odd: {<<: *sft, trainer: {optim: newton}}
+  odd: {<<: *sft, trainer: {loging_dir: here}}
+  ours: {<<: *sft, trainer: {optim: newton}}
+  heavy: {<<: *sft, batch_size: 8, micro_batch: 8, save_every: 1}
+  changed: {<<: *sft, save_every: 2}
 """
 
 
 @pytest.fixture(scope="module")
 def trl():
-    from sft import trl_trainer
-
     return trl_trainer
 
 
@@ -116,9 +118,9 @@ def units_for(spec, mode="token"):
 
 def trainer_for(trl, arms, tmp_path, spec):
     units, encoder = units_for(spec)
-    config = trl.SFTConfig(**trl.settings(spec, 0, spec.batch_size // spec.micro_batch, tmp_path))
+    config = trl.SFTConfig(**trl.settings(spec, 0, tmp_path))
     model = trl.load(arms[1] / "mul_tokens-s0/base/model")
-    return trl.build(model, encoder, units, spec.packing, config), units, encoder
+    return trl.build(model, encoder, units, spec, config), units, encoder
 
 
 # --- what TRL is given ---------------------------------------------------------------------------------------
@@ -188,27 +190,37 @@ def test_flops_are_those_of_the_matrices_that_are_multiplied(trl, arms, tmp_path
     assert Shape(1, 32, encoder.size).flops(row) - attention == matrices
 
 
-def test_the_list_of_trl_fields_is_that_of_the_installed_trl(trl):
-    from trl import GRPOConfig
+def test_every_setting_of_the_optimization_is_written_out(trl, spec):
+    """What TRL would decide by itself: change a default of it, and nothing that is trained may change."""
+    import transformers
 
-    listed = json.loads((ROOT / "sft/trl_fields.json").read_text())
-    for config in (trl.SFTConfig, GRPOConfig):
-        assert sorted(listed[config.__name__]) == sorted(field.name for field in dataclasses.fields(config))
-
-
-def test_what_the_stage_sets_is_owned_but_for_the_optimizers_own_knobs(trl, spec):
-    free = {
-        "optim",
-        "adam_beta1",
-        "adam_beta2",
-        "adam_epsilon",
+    silent = {field.name for field in dataclasses.fields(transformers.TrainingArguments)} - set(
+        trl.settings(spec(), 0, Path("x"))
+    )
+    decisive = (
+        "adam optim lr_ learning warmup decay norm clip label_smooth neftune bf16 fp16 seed epochs max_steps"
+    )
+    assert {name for name in silent if any(word in name for word in decisive.split())} == {
+        "optim_args",
+        "optim_target_modules",
+        "lr_scheduler_kwargs",
+        "bf16_full_eval",
+        "fp16_full_eval",
         "max_grad_norm",
-        "logging_first_step",
-        "log_level",
-        "log_level_replica",
     }
-    assert set(trl.settings(spec(), 0, 1, Path("x"))) - OWNED <= free
-    assert trl.settings(spec(trainer={"max_grad_norm": 0.5}), 0, 1, Path("x"))["max_grad_norm"] == 0.5
+    assert trl.FREE == {"max_grad_norm": 1.0}
+
+
+def test_learning_rates_and_decay_are_those_that_pretraining_has(trl, arms, tmp_path, spec):
+    trainer, units, _ = trainer_for(trl, arms, tmp_path, spec(schedule="wsd", warmup=3))
+    told = []
+    trainer.report = lambda step, metrics: told.append(metrics["lr"])
+    trainer.train()
+    rate = training.schedule("wsd", 3, len(units) // 8, from_zero=True)
+    assert told == pytest.approx([1e-3 * rate(step) for step in range(len(units) // 8)])
+    matrices, vectors = trainer.optimizer.param_groups
+    assert (matrices["weight_decay"], vectors["weight_decay"]) == (0.1, 0.0)
+    assert {p.dim() for p in matrices["params"]} == {2} and {p.dim() for p in vectors["params"]} == {1}
 
 
 # --- the stage -----------------------------------------------------------------------------------------------
@@ -235,7 +247,7 @@ def test_a_stage_trains_a_model_that_loads_anywhere_and_is_then_skipped(trl, arm
         and model.generation_config.eos_token_id == encoder.eos
     )
     assert differ(weights(directory), weights(arms[1] / "mul_tokens-s0/base")) > 1e-4
-    capsys.readouterr()
+    assert "gsm8k: of" in (told := capsys.readouterr().err) and "longer than 120 tokens" in told
     tune(arms, "tune")
     assert "done already, skipped" in capsys.readouterr().err
 
@@ -259,52 +271,106 @@ def test_packed_rows_train(arms):
     assert record["examples"] >= 24 and record["steps"] * 4 < record["examples"]
 
 
+@pytest.fixture
+def kill(monkeypatch):
+    """kill(step) → a context in which training is killed behind that step, before it is saved."""
+
+    @contextlib.contextmanager
+    def killed(at):
+        def report(self, step, metrics, **kwargs):
+            call(self, step, metrics, **kwargs)
+            if step == at:
+                raise KeyboardInterrupt
+
+        call = finetuning.Report.__call__
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(finetuning.Report, "__call__", report)
+            yield
+
+    return killed
+
+
+def log(directory):
+    lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
+
+
 @CPU
-def test_a_killed_stage_goes_on_to_the_same_weights(trl, arms, monkeypatch):
-    whole = weights(tune(arms, "tune"))
-    steps = []
-
-    def killed(self, args, state, control, **kwargs):
-        steps.append(state.global_step)
-        if state.global_step == 5:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(trl.Report, "on_step_end", killed)
-        with pytest.raises(KeyboardInterrupt):
-            tune(arms, "interrupted")
-    assert steps == [1, 2, 3, 4, 5]
-    after = []
+def test_a_killed_stage_goes_on_to_the_same_weights_and_the_same_log(arms, kill, monkeypatch):
+    undisturbed = tune(arms, "tune")
+    with kill(5):
+        tune(arms, "interrupted")
+    trained = []
+    step = trl_trainer.UnitTrainer.training_step
     monkeypatch.setattr(
-        trl.Report,
-        "on_step_end",
-        lambda self, args, state, control, **kwargs: after.append(state.global_step),
+        trl_trainer.UnitTrainer, "training_step", lambda *a, **k: trained.append(1) or step(*a, **k)
     )
     directory = tune(arms, "interrupted")
-    assert after == [5, 6]
-    assert differ(whole, weights(directory)) == 0
+    assert len(trained) == 2 * 2  # steps 5 and 6, of two micro-batches each
+    assert differ(weights(undisturbed), weights(directory)) == 0
+    assert log(undisturbed) == log(directory)
+    assert [line["step"] for line in log(directory)] == [1, 2, 3, 4, 5, 6]
     assert not (directory / "checkpoints").exists()
 
 
-def test_a_stage_killed_while_it_saves_its_model_has_lost_no_step(trl, arms, monkeypatch):
+@CPU
+def test_micro_batch_and_save_every_may_change_in_the_middle_of_a_run(arms, kill, monkeypatch, tmp_path):
+    whole = weights(tune(arms, "tune"))
+    with kill(5):
+        tune(arms, "changed")
+    file, runs = arms
+    text = Path(file).read_text()
+    changed = "changed: {<<: *sft, save_every: 2}"
+    assert changed in text
+    saved = []
+    save = trl_trainer.UnitTrainer._save_checkpoint
+    monkeypatch.setattr(
+        trl_trainer.UnitTrainer,
+        "_save_checkpoint",
+        lambda self, *a: saved.append(self.state.global_step) or save(self, *a),
+    )
+    Path(file).write_text(text.replace(changed, "changed: {<<: *sft, save_every: 1, micro_batch: 4}"))
+    try:
+        directory = tune(arms, "changed")
+    finally:
+        Path(file).write_text(text)
+    assert saved == [5, 6] and differ(whole, weights(directory)) < 1e-5
+    assert [line["step"] for line in log(directory)] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_stage_killed_before_it_is_declared_done_has_lost_no_step(arms, monkeypatch):
     whole = weights(tune(arms, "tune"))
 
-    def killed(*_):
+    def killed(*_, **__):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(trl.encode, "save_model", killed)
+        patch.setattr(stage.Run, "finish", killed)
         with pytest.raises(KeyboardInterrupt):
             tune(arms, "killed")
-    monkeypatch.setattr(trl.Trainer, "training_step", None)  # nothing is trained any more
+    monkeypatch.setattr(trl_trainer.UnitTrainer, "training_step", None)  # nothing is trained any more
     assert differ(whole, weights(tune(arms, "killed"))) == 0
 
 
-def test_a_curriculum_keeps_its_phases_apart_and_in_order(arms, monkeypatch):
-    from sft import trl_trainer
+def test_out_of_memory_is_one_line_that_names_what_fits(arms, monkeypatch):
+    compute = trl_trainer.UnitTrainer.compute_loss
 
+    def full(self, model, inputs, *args, **kwargs):
+        if self.state.global_step == 2 and len(inputs["input_ids"]) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return compute(self, model, inputs, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trl_trainer.UnitTrainer, "compute_loss", full)
+        with pytest.raises(UserError, match="stages.heavy.micro_batch: 8 rows .* micro_batch: 2 fits"):
+            tune(arms, "heavy")
+    directory = arms[1] / "mul_tokens-s0/heavy"
+    assert [path.name for path in (directory / "checkpoints").glob("checkpoint-*")] == ["checkpoint-2"]
+
+
+def test_a_curriculum_keeps_its_phases_apart_and_in_order(arms, monkeypatch):
     given = []
-    monkeypatch.setattr(trl_trainer, "fit", lambda run, encoder, units, passes: given.extend(units) or [])
+    monkeypatch.setattr(trl_trainer, "fit", lambda run, place, encoder, units, *_: given.extend(units) or [])
     directory = tune(arms, "curriculum")
     encoder = Encoder(Condition("x", "token", "multiplication", 4096))
     drills = [encoder.render(row.ids).startswith("User: What is ") for unit in given for row in unit]
@@ -314,16 +380,20 @@ def test_a_curriculum_keeps_its_phases_apart_and_in_order(arms, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "name, said",
+    "name, message",
     [
-        ("long", r"small.yaml: stages.long.max_length: 300 is more than the 256 positions"),
+        ("long", r"small.yaml: stages.long.max_length: 300 is more than the model's 256 positions"),
         ("cold", r"small.yaml: stages.cold.warmup: 99 steps are not less than the stage's 4;"),
-        ("diverging", r"small.yaml: stages.diverging: the loss is not finite at step \d+; lower lr"),
-        ("odd", r"small.yaml: stages.odd: TRL refuses: .*newton"),
+        (
+            "diverging",
+            r"small.yaml: stages.diverging.lr: (loss|grad_norm) is (nan|inf) at step \d+; lower it",
+        ),
+        ("odd", r"small.yaml: stages.odd.trainer: TRL refuses: .*'loging_dir'"),
+        ("ours", r"small.yaml: stages.ours.trainer.optim: is set by the stage"),
     ],
 )
-def test_what_cannot_be_trained_is_one_line(arms, name, said):
-    with pytest.raises(UserError, match=said):
+def test_what_cannot_be_trained_is_one_line(arms, name, message):
+    with pytest.raises(UserError, match=message):
         tune(arms, name)
 
 
@@ -335,12 +405,15 @@ def test_a_model_of_another_vocabulary_is_one_line(arms):
         train.read_shape(run, encoder)
 
 
-def test_a_batch_that_the_processes_cannot_share_is_one_line(arms, monkeypatch):
-    monkeypatch.setattr(world, "WORLD", 4)
-    with pytest.raises(
-        UserError, match="uneven.batch_size: 6 is not a multiple of micro_batch 3 × 4 processes"
-    ):
-        tune(arms, "uneven")
+@pytest.mark.parametrize(
+    "processes, used, micro_batch, passes",
+    [(1, 1, 3, 2), (2, 2, 3, 1), (3, 3, 2, 1), (4, 3, 2, 1), (6, 6, 1, 1), (8, 6, 1, 1)],
+)
+def test_any_number_of_processes_shares_a_batch(spec, monkeypatch, processes, used, micro_batch, passes):
+    section = spec(batch_size=6, micro_batch=4)  # a ceiling that divides no share
+    assert train.usable(section, processes) == used
+    monkeypatch.setattr(world, "WORLD", used)
+    assert finetuning.split(section.batch_size, section.micro_batch) == (micro_batch, passes)
 
 
 @CPU

@@ -9,10 +9,11 @@ from trl import GRPOConfig
 
 from eval.decode.generate import generate, logprobs
 from model import GPT
-from rl.trl_fixes import Trainer, derive_positions
+from rl.trl_trainer import GroupTrainer, derive_positions
 from tokenizer.conditions import Condition
 from tokenizer.encode import Encoder
 
+SPEC = SimpleNamespace(lr=1e-6, schedule="constant", warmup=0)
 ENCODER = Encoder(Condition("mul_tokens", "token", "multiplication", 512))
 QUESTIONS = ("6 * 9", "How many are 2 + 2", "a", "b c d")
 PROMPTS = [ENCODER.encode(f"User: {question}\nAssistant:") for question in QUESTIONS]
@@ -41,10 +42,10 @@ def make(parent, tmp_path):
 
         def rollouts(prompts, step):
             policy, generator = GPT.from_directory(parent), torch.Generator().manual_seed(step)
-            words = dict(eos=ENCODER.eos, suppress=ENCODER.suppressed, temperature=1.0, generator=generator)
+            kwargs = dict(eos=ENCODER.eos, suppress=ENCODER.suppressed, temperature=1.0, generator=generator)
             heard.prompts += prompts
             heard.steps.append(step)
-            heard.completions += (replies := generate(policy, prompts, 8, **words))
+            heard.completions += (replies := generate(policy, prompts, 8, **kwargs))
             return replies
 
         arguments = dict(
@@ -63,7 +64,8 @@ def make(parent, tmp_path):
             shuffle_dataset=False,
             save_strategy="no",
         )
-        made = Trainer(
+        made = GroupTrainer(
+            spec=SPEC,
             model=model,
             args=GRPOConfig(**arguments | fields),
             train_dataset=Dataset.from_list([{"prompt": ids} for ids in prompts]),
@@ -155,5 +157,5 @@ def test_a_completion_that_did_not_end_is_counted_as_clipped(make):
 def test_training_tells_nobody(make, monkeypatch):
     monkeypatch.delenv("CI", raising=False)
     telemetry = "trl.trainer.base_trainer.send_telemetry"
-    monkeypatch.setattr(telemetry, lambda **words: pytest.fail("told the Hub"))
+    monkeypatch.setattr(telemetry, lambda **kwargs: pytest.fail("told the Hub"))
     make()

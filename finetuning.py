@@ -1,0 +1,191 @@
+"""What SFT and GRPO share of transformers' trainer: settings, optimizer, log, resume, and errors of one line.
+
+Both stages train through TRL, whose trainers are transformers'. Learning rates, optimizer and dashboards are those of
+pretraining (training.py). Importing this imports transformers, which takes seconds: do it inside the function that
+trains.
+"""
+
+import copy
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
+from transformers import TrainerCallback
+
+import training
+from pipeline import world
+from pipeline.files import last_checkpoint
+from pipeline.progress import Bar
+from pipeline.sections import Grpo, Sft
+from pipeline.stage import Run
+from training import Place
+
+transformers.utils.logging.set_verbosity_error()
+transformers.utils.logging.disable_progress_bar()
+
+BETAS = (0.9, 0.999)  # AdamW's, as is usual in fine-tuning; pretraining has (0.9, 0.95)
+
+
+# --- settings -----------------------------------------------------------------------------------------------
+
+
+def split(batch_size: int, ceiling: int) -> tuple[int, int]:
+    """(micro-batch, forward passes a step) of a process: its share of a batch in equal parts, none above `ceiling`."""
+    share = batch_size // world.WORLD
+    micro_batch = training.micro_batches(share, ceiling)[0]
+    return micro_batch, share // micro_batch
+
+
+def settings(spec: Sft | Grpo, seed: int, directory: Path) -> dict[str, Any]:
+    """Every field of TrainingArguments that decides what is trained, the clip of the gradient apart."""
+    micro_batch, passes = split(spec.batch_size, spec.micro_batch)
+    return dict(
+        output_dir=str(directory),
+        seed=seed,
+        data_seed=seed,
+        full_determinism=False,  # training.placed sets it, where it costs little
+        use_cpu=not torch.cuda.is_available(),
+        ddp_find_unused_parameters=False,
+        per_device_train_batch_size=micro_batch,
+        auto_find_batch_size=False,
+        gradient_accumulation_steps=passes,
+        gradient_checkpointing=False,
+        activation_checkpointing=False,
+        average_tokens_across_devices=True,
+        dataloader_drop_last=False,
+        ignore_data_skip=False,  # a run that goes on begins behind the batches that it has seen
+        # Update makes the optimizer and the schedule of these; TRL's own fields are set so that nobody else does
+        learning_rate=spec.lr,
+        warmup_steps=spec.warmup,
+        lr_scheduler_type="constant",
+        optim="adamw_torch_fused",
+        adam_beta1=BETAS[0],
+        adam_beta2=BETAS[1],
+        adam_epsilon=1e-8,
+        weight_decay=getattr(spec, "weight_decay", 0.0),
+        label_smoothing_factor=0.0,
+        neftune_noise_alpha=None,
+        bf16=spec.precision == "bf16",
+        fp16=False,
+        torch_compile=False,
+        use_liger_kernel=False,
+        # what it tells and keeps: a line for every step, so that none is a mean over what a kill has cut short
+        logging_strategy="steps",
+        logging_steps=1,
+        logging_first_step=True,
+        logging_nan_inf_filter=False,
+        log_level="error",
+        log_level_replica="error",
+        disable_tqdm=True,
+        report_to=[],
+        eval_strategy="no",
+        save_strategy="steps" if spec.save_every else "no",
+        save_steps=spec.save_every or 1,
+        push_to_hub=False,
+    )
+
+
+def configure(config: type, run: Run, owned: dict[str, Any], free: dict[str, Any]) -> Any:
+    """TRL's configuration of a stage: `free` are fields that its `trainer` may say otherwise, `owned` are not."""
+    for key in run.spec.trainer:
+        if key in owned:
+            run.refuse(f"trainer.{key}", "is set by the stage, from its own keys; remove it")
+    try:
+        return config(**owned, **free | run.spec.trainer)
+    except (TypeError, ValueError) as error:
+        run.refuse("trainer", f"TRL refuses: {str(error).splitlines()[0]}")
+
+
+# --- the trainer --------------------------------------------------------------------------------------------
+
+Log = Callable[[int, dict[str, float]], None]  # (step, TRL's metrics of it)
+
+
+class Update:
+    """For a transformers trainer: our optimizer and schedule, and no word to anybody about the run."""
+
+    def __init__(self, *args: Any, spec: Sft | Grpo, **kwargs: Any):
+        self.spec = spec
+        super().__init__(*args, **kwargs)
+        for callback in (transformers.PrinterCallback, transformers.ProgressCallback):
+            self.remove_callback(callback)
+        self.add_callback(SaveAsSaid())
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        if self.optimizer is None:
+            decay = self.args.weight_decay
+            (self.optimizer,) = training.optimizers(self.model, "adamw", self.spec.lr, BETAS, decay)
+        return self.optimizer
+
+    def create_scheduler(
+        self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
+    ) -> LambdaLR:
+        if self.lr_scheduler is None:
+            rate = training.schedule(self.spec.schedule, self.spec.warmup, num_training_steps, from_zero=True)
+            self.lr_scheduler = LambdaLR(optimizer or self.optimizer, rate)
+            self._created_lr_scheduler = True
+        return self.lr_scheduler
+
+    def _send_telemetry(self) -> None:
+        """Training tells nobody; TRL tells the Hub of every run."""
+
+
+class SaveAsSaid(TrainerCallback):
+    """Lets a run that goes on save as often as its file says now; transformers goes by what the checkpoint says."""
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        state.compute_steps(args, state.max_steps)
+
+
+class Report:
+    """A step in metrics.jsonl, on the dashboards and on the bar. Raises UserError where training has diverged."""
+
+    def __init__(self, run: Run, bar: Bar, step: int):
+        self.run, self.bar = run, bar
+        self.dashboards = training.dashboards(run, run.spec.report_to, step)
+
+    def __call__(self, step: int, metrics: dict[str, float], done: int = 1, note: str = "") -> None:
+        """`metrics` of a step, whose work counts as `done` units of the bar."""
+        for name in ("loss", "grad_norm"):
+            if not math.isfinite(metrics[name]):
+                self.run.refuse("lr", f"{name} is {metrics[name]} at step {step}; lower it, or raise warmup")
+        self.run.log(step=step, **metrics)
+        self.dashboards({"step": step, **metrics})
+        self.bar.update(done, note)
+
+
+def fit(trainer: Any, run: Run, place: Place, unit: str, attempt: Callable[[nn.Module, int], None]) -> None:
+    """Train to the end, from the last checkpoint if there is one.
+
+    Out of memory it raises UserError with a micro-batch that fits. `attempt(model, n)` is the heaviest forward and
+    backward pass that n of the step's `unit` can ask for.
+    """
+    checkpoint, _ = last_checkpoint(run.dir / "checkpoints")
+    full = False
+    try:
+        trainer.train(resume_from_checkpoint=checkpoint)
+    except RuntimeError as error:
+        if not training.out_of_memory(error):
+            raise
+        full = True
+    if full:  # and the error, which held the step's tensors, is gone
+        micro_batch = trainer.args.per_device_train_batch_size
+        trainer.model.zero_grad(set_to_none=True)
+        model = copy.deepcopy(
+            trainer.model
+        )  # one that DDP does not watch: the other ranks wait in their step
+        sizes = training.micro_batches(micro_batch)[1:]
+        fits = training.largest_that_fits(lambda n: attempt(model, n), sizes, Place(place.device))
+        training.refuse_memory(run, micro_batch, fits, unit)
+
+
+def clean(run: Run) -> None:
+    """Remove the checkpoints of a stage that is finished: whoever is killed before has lost no step."""
+    if world.RANK == 0:
+        shutil.rmtree(run.dir / "checkpoints", ignore_errors=True)
