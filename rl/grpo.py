@@ -90,7 +90,7 @@ def train(run: Run, place: Place) -> None:
             processing_class=encoder.hf,
             reward_funcs=reward_functions(encoder, rollouts.terms),
             rollouts=rollouts,
-            report=Report(finetuning.Report(run, bar, step), rollouts),
+            report=GroupReport(finetuning.Report(run, bar, step), rollouts),
         )
         sizes = max(map(len, rollouts.gold)), run.spec.max_new_tokens
         finetuning.fit(trainer, run, place, "completions", lambda model, n: trainer.attempt(model, *sizes, n))
@@ -119,7 +119,7 @@ def reward_functions(encoder: Encoder, terms: dict[str, rewards.Reward]) -> list
     return [function(name, reward) for name, reward in terms.items()]
 
 
-class Report:
+class GroupReport:
     """What TRL tells of a step under our names, with what its rollouts took; and a group of completions."""
 
     def __init__(self, report: "finetuning.Report", rollouts: "Rollouts"):

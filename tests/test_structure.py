@@ -11,13 +11,14 @@ FOLDERS = ("pipeline", "tokenizer", "eval", "pretrain", "sft", "rl", "scripts")
 BELOW = {  # what each may import of the project, besides itself
     "pipeline": set(),
     "model": {"pipeline"},
-    "training": {"pipeline"},
+    "training": {"pipeline", "model"},
+    "finetuning": {"pipeline", "model", "training"},
     "tokenizer": {"pipeline"},
     "eval": {"pipeline", "tokenizer", "model"},
     "pretrain": {"pipeline", "tokenizer", "model", "training", "eval"},
-    "sft": {"pipeline", "tokenizer", "model", "training", "eval"},
-    "rl": {"pipeline", "tokenizer", "model", "training", "eval"},
-    "scripts": {"pipeline", "tokenizer", "model", "training", "eval", "pretrain", "sft", "rl"},
+    "sft": {"pipeline", "tokenizer", "model", "training", "finetuning", "eval"},
+    "rl": {"pipeline", "tokenizer", "model", "training", "finetuning", "eval"},
+    "scripts": {"pipeline", "tokenizer", "model", "training", "finetuning", "eval", "pretrain", "sft", "rl"},
 }
 FILES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path

@@ -137,17 +137,17 @@ def test_a_killed_run_goes_on_to_the_same_weights(run, monkeypatch, write):
     """Over more than one shuffle of the prompts, and with completions that serve two steps."""
     changes = {"steps": 6, "save_every": 2, "trainer": {"num_iterations": 2}}
     straight = run(straight=changes)
-    show = grpo.Report.show
+    show = grpo.GroupReport.show
 
     def die(self, step):
         show(self, step)
         if step == 5:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(grpo.Report, "show", die)
+    monkeypatch.setattr(grpo.GroupReport, "show", die)
     with pytest.raises(KeyboardInterrupt):
         run(killed=changes)
-    monkeypatch.setattr(grpo.Report, "show", show)
+    monkeypatch.setattr(grpo.GroupReport, "show", show)
     generated = []
     sample = rollouts.Rollouts.sample
     monkeypatch.setattr(rollouts.Rollouts, "sample", lambda *a: generated.append(a[3]) or sample(*a))
