@@ -41,7 +41,7 @@ from functools import partial
 from typing import NamedTuple
 
 from eval.programs.interpreter import run
-from eval.programs.library import Step
+from eval.programs.machine import Step
 
 STEPS = 40  # of a trace, working lines not counted
 DIGITS = 12  # of a number
@@ -218,7 +218,7 @@ def function(step: Step, exact: dict[int, Number], lines: list[Line]) -> Number:
         found = FUNCTIONS[step.op](*operands)
     except (TypeError, ValueError):
         raise Unfit("float rounding") from None
-    if step.op == "-" or len(operands) == 1 and found == operands[0]:  # int(5.0) has nothing to say
+    if step.op == "-" or (len(operands) == 1 and found == operands[0]):  # int(5.0) has nothing to say
         if step.name and lines and lines[-1].exact == abs(found) and lines[-1].name is None and found >= 0:
             lines[-1] = lines[-1]._replace(name=step.name)
         return found

@@ -182,7 +182,7 @@ def ask(code: str | None) -> Any:
         if code is None:
             return found
         status, value = found
-        if status in STATUSES and (value is None or type(value) in (int, float) and abs(value) < math.inf):
+        if status in STATUSES and (value is None or (type(value) in (int, float) and abs(value) < math.inf)):
             return [status, value]
     except (ValueError, TypeError, RecursionError):
         pass
