@@ -5,6 +5,7 @@
     python -m pipeline status experiments/quickstart.yaml     # done, step 7,312/19,073 with ETA, or failed and why
     python -m pipeline download experiments/gpt2_124m.yaml    # fetch what it names, on a machine with network
     python -m pipeline todo   experiments/quickstart.yaml mul_tokens 0    # what this arm still has to run
+    watch python -m pipeline status experiments/quickstart.yaml           # the same, every two seconds
 
 A file holds a vocabulary, conditions, seeds, and stages with their hyperparameters. A condition has no place to
 write a hyperparameter of its own, so arms are matched by construction: in compute by a budget of `steps`, `tokens` or
@@ -15,11 +16,11 @@ of data are relative to DATA_DIR (default `data`); results land in RUNS (default
 
 import argparse
 
-from pipeline import status
 from pipeline.errors import cli
-from pipeline.experiment import add_experiment_arguments, find_arm, load
+from pipeline.experiment import add_experiment_arguments, load
 from pipeline.hub import download
 from pipeline.plan import print_plan
+from pipeline.status import print_status, print_todo
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -30,31 +31,22 @@ def main(argv: list[str] | None = None) -> None:
     for command in ("check", "plan", "status", "todo", "download"):
         add_experiment_arguments(sub := commands.add_parser(command))
         if command == "todo":
-            sub.add_argument("condition")
-            sub.add_argument("seed", type=int)
-        if command == "status":
-            sub.add_argument(
-                "--watch", metavar="PID", type=int, nargs="+", help="live until these processes end"
-            )
+            sub.add_argument("condition", metavar="CONDITION")
+            sub.add_argument("seed", metavar="SEED", type=int)
     args = parser.parse_args(argv)
     experiment = load(args.experiment, args.set, args.name)
-    if args.command == "check":
-        print(
-            f"{args.experiment}: {len(experiment.arms())} arms of {len(experiment.stage_names())} stages; no errors"
-        )
-        return
     if args.command == "plan":
         print_plan(experiment)
-        return
-    if args.command == "download":
-        download(experiment)
+    elif args.command == "status":
+        print_status(experiment)
     elif args.command == "todo":
-        find_arm(experiment, args.condition, args.seed)
-        status.print_todo(experiment, args.condition, args.seed)
-    elif args.watch:
-        status.watch(experiment, args.watch)
+        experiment.find_arm(args.condition, args.seed)
+        print_todo(experiment, args.condition, args.seed)
+    elif args.command == "download":
+        download(experiment)
     else:
-        status.print_status(experiment)
+        arms, stages = len(experiment.arms()), len(experiment.stage_names())
+        print(f"{args.experiment}: {arms} arms of {stages} stages; no errors")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+VERSION = 1  # raise it with any change of what is written here or in tokenizer/chat.py
 SPEAKERS = {"system": "System", "user": "User", "assistant": "Assistant"}
 
 

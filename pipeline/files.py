@@ -1,7 +1,9 @@
 """Where things are, and how JSON is written, read and hashed."""
 
+import functools
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable
 from operator import itemgetter
@@ -38,15 +40,21 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file; None where there is none. Raises UserError where it cannot be read."""
+    """The content of a file of strict JSON; None where there is none. Raises UserError where it cannot be read."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"), parse_float=_finite, parse_constant=_finite)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(
             f"{path}: cannot be read: {error}; remove the stage's directory and rerun it"
         ) from None
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(value := float(text)):
+        raise ValueError(f"{text} is no number of JSON's")
+    return value
 
 
 def forget_lines(path: Path, step: int, place: Callable[[dict], float] = itemgetter("step")) -> None:
@@ -80,3 +88,17 @@ def sha256(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def cached_sha256(path: Path) -> str:
+    """The same, read once in a process for as long as the file's size and time of change stay."""
+    try:
+        about = path.stat()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    return _sha256_of(path, about.st_size, about.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=1000)
+def _sha256_of(path: Path, size: int, changed: int) -> str:
+    return sha256(path)

@@ -1,13 +1,28 @@
-"""What the pipeline asks of the layers above it: looked up by module name when it is asked, imported by none."""
+"""What the pipeline asks of the layers above it. It imports none of them: each is looked up when it is asked.
 
+A hook is `module:name`. A row of pipeline.kinds may name one for its own checks.
+"""
+
+import functools
 import importlib
-from types import ModuleType
+from collections.abc import Callable
+from typing import Any
+
+CONDITION = "tokenizer.conditions:Condition"  # Condition.of(experiment, name).fingerprint()
+METRICS = "eval.tasks.probes:metrics"  # (experiment) → what `compare.metric` may name, beside problem sets
 
 
-def tokenizer() -> ModuleType:
-    """`tokenizer.conditions`: Condition.of(experiment, name) knows modes, vocabularies and their fingerprints."""
-    return importlib.import_module("tokenizer.conditions")
+def hook(name: str) -> Any:
+    module, _, attribute = name.partition(":")
+    return getattr(importlib.import_module(module), attribute)
 
 
-def probes() -> ModuleType:
-    return importlib.import_module("eval.tasks.probes")
+def fingerprint(experiment: Any, condition: str) -> str:
+    """SHA-256 of what decides how a condition writes text."""
+    condition_type = hook(CONDITION)
+    return _fingerprint(condition_type.of(experiment, condition), condition_type.fingerprint)
+
+
+@functools.cache  # it takes a tenth of a second, and `status` asks for every stage
+def _fingerprint(condition: Any, work_out: Callable[[Any], str]) -> str:
+    return work_out(condition)

@@ -7,36 +7,13 @@ import dataclasses
 import json
 import os
 import shutil
-from pathlib import Path
 
 from pipeline.errors import UserError
 from pipeline.experiment import Experiment
 from pipeline.files import data_dir, sha256
-from pipeline.rows import SUFFIXES, hub_dir, is_hub_id, is_whole, read_manifest, source_files, sources
-from pipeline.sections import Import, Pretrain
-
-BASE = [
-    "config.json",
-    "model.safetensors",
-    "vocab.json",
-    "tokenizer.json",
-]  # what is fetched of public weights
-
-
-def base_directory(base: str) -> Path:
-    """The directory of public weights; what the Hub has of them is fetched, once. Raises UserError if it is nowhere."""
-    path = data_dir() / base
-    if path.is_dir():
-        return path
-    if base.startswith(("/", ".")) or base.count("/") > 1:
-        raise UserError(f"{path}: no such directory; base is relative to DATA_DIR, absolute, or a Hub id")
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(base, allow_patterns=BASE))
-    except Exception as error:  # the Hub's client raises its own, its network layer's and OSErrors
-        reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
-        raise UserError(f"base {base}: not in {data_dir()}, and the Hub has not given it: {reason}") from None
+from pipeline.rows import SUFFIXES, hub_dir, is_hub_id, is_whole, read_manifest, source_files
+from pipeline.sections import Import, Pretrain, sources
+from pipeline.weights import base_directory
 
 
 @dataclasses.dataclass
@@ -58,9 +35,9 @@ def download(experiment: Experiment) -> None:
     """Fetch all that an experiment names on the Hub. Raises UserError without network, room, or such data."""
     for base in {spec.base for spec in experiment.stages.values() if isinstance(spec, Import)}:
         print(f"{base}: in {base_directory(base)}")
-    wanted = set()
+    wanted: set[tuple[str, str | None, str]] = set()
     for spec in (*experiment.stages.values(), experiment.eval):
-        wanted.update(sources(dataclasses.asdict(spec)) if spec else ())
+        wanted.update(sources(spec))
         if isinstance(spec, Pretrain) and spec.hellaswag_every:
             wanted.add((spec.hellaswag, None, "validation"))
     hub = {

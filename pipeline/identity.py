@@ -1,90 +1,162 @@
-"""What decides a stage's result: its identity, which alone is hashed and compared."""
+"""What decides a stage's result: its identity, which alone is hashed and compared.
 
+It leaves out, at every depth, the operational keys and those that have their default: a new key with a default
+invalidates nothing that is there, and a default that has been published must never change. What stands behind a
+*name* (a chat template, a reward set, a task's way to grade) carries a `VERSION` in its module; the row of the kind
+in pipeline.kinds says which modules count.
+"""
+
+import contextlib
 import json
 import re
-from dataclasses import asdict
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import hooks, sample
+from pipeline import sample
 from pipeline.errors import UserError
 from pipeline.experiment import Experiment
-from pipeline.files import arm_dir, digest, read_json, runs_dir
-from pipeline.kinds import Spec
-from pipeline.rows import source_digests, sources
+from pipeline.files import arm_dir, digest, runs_dir
+from pipeline.hooks import fingerprint, hook
+from pipeline.kinds import KINDS, Spec
+from pipeline.results import Result, read_result
+from pipeline.rows import source_digests
+from pipeline.sections import OPERATIONAL, fields_of, sources
 
 
-def section(spec: Spec) -> dict:
+def section(spec: Any) -> dict:
     """A stage's resolved section as plain JSON values."""
     return json.loads(json.dumps(asdict(spec)))
 
 
 def asked(spec: Spec) -> dict:
-    """A section for an identity: without the keys that have their default, so that a new key with a default
-    invalidates nothing that is there. A default that has been published must therefore never change."""
-    fields = type(spec).__pydantic_fields__
-    default = {name: field.get_default(call_default_factory=True) for name, field in fields.items()}
-    return {name: value for name, value in section(spec).items() if getattr(spec, name) != default[name]}
+    """A section as it stands in an identity."""
+    return json.loads(json.dumps(_decisive(spec)))
+
+
+def operational(spec: Spec) -> dict:
+    """The operational keys of a section, for its record."""
+    return {
+        name: getattr(spec, name) for name, field in fields_of(spec).items() if OPERATIONAL in field.metadata
+    }
+
+
+def _decisive(value: Any) -> Any:
+    if is_dataclass(value):
+        kept = {
+            name: getattr(value, name)
+            for name, field in fields_of(value).items()
+            if not _left_out(value, name, field)
+        }
+        return {name: _decisive(each) for name, each in kept.items()}
+    if isinstance(value, dict):
+        return {key: _decisive(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_decisive(each) for each in value]
+    return value
+
+
+def _left_out(spec: Any, name: str, field: Any) -> bool:
+    if OPERATIONAL in field.metadata:
+        return True
+    return not field.is_required() and getattr(spec, name) == field.get_default(call_default_factory=True)
 
 
 def stage_dir(experiment: Experiment, condition: str, seed: int, name: str) -> Path:
-    """Where a stage lands. Prepared data is shared by seeds and experiments, so its identity names it."""
+    """Where a stage lands. What seeds and experiments share is named by its identity."""
     if "/" in name:
         other, name = name.split("/", 1)
         return arm_dir(other, condition, seed) / name
-    if experiment.kind(name) == "prepare":
+    if KINDS[experiment.kind(name)].is_shared:
         identity = expected_identity(experiment, condition, seed, name)
-        dataset = re.sub(r"[^A-Za-z0-9]+", "-", Path(experiment.stages[name].data).stem).strip("-").lower()
-        return runs_dir() / "data" / f"{dataset}-{condition}-{digest(identity)[:10]}"
+        data = re.sub(r"[^A-Za-z0-9]+", "-", Path(experiment.stages[name].data).stem).strip("-").lower()[:64]
+        return runs_dir() / "data" / f"{data}-{condition}-{digest(identity)[:10]}"
     return arm_dir(experiment.name, condition, seed) / name
 
 
-def expected_identity(experiment: Experiment, condition: str, seed: int, name: str) -> dict:
-    """The identity that a stage will have, but for its outputs. Raises UserError if its parent is not finished."""
-    spec = experiment.stage(name)
-    if spec is None:
-        raise UserError(f"{experiment.path}: eval: is missing, so there is nothing to evaluate; write it out")
-    content = asked(spec)
-    identity = {
-        "kind": experiment.kind(name),
-        "section": content,
-        "condition": condition,
-        "tokenizer": hooks.tokenizer().Condition.of(experiment, condition).fingerprint(),
-        "data": {},
-    }
-    if identity["kind"] != "prepare":
-        identity["seed"] = seed
-    for source, config, split in sources(content):
-        key = ":".join(filter(None, (source, config, split)))
-        identity["data"][key] = (
-            f"sample-{sample.VERSION}" if source == "sample" else source_digests(source, config, split)
-        )
-    if content.get("drills"):
-        identity["data"]["drills"] = f"sample-{sample.VERSION}"
+def expected_identity(
+    experiment: Experiment, condition: str, seed: int, name: str, fetch: bool = False
+) -> dict:
+    """The identity that a stage will have, but for its outputs. Raises UserError if its parent is not finished.
+
+    `fetch`: public weights that are not here are fetched.
+    """
+    identity = own_identity(experiment, condition, seed, name)
+    identity["data"] = data_digests(experiment, name, fetch)
     if parent := experiment.parent(name):
         identity["parent"] = _parent_hash(experiment, condition, seed, name, parent, identity["tokenizer"])
     return identity
+
+
+def own_identity(experiment: Experiment, condition: str, seed: int, name: str) -> dict:
+    """The part of an identity that the experiment and the code alone decide."""
+    kind = KINDS[experiment.kind(name)]
+    identity: dict = {
+        "kind": experiment.kind(name),
+        "section": asked(experiment.stage(name)),
+        "condition": condition,
+        "tokenizer": fingerprint(experiment, condition),
+    }
+    if kind.versions:
+        identity["versions"] = {module: hook(f"{module}:VERSION") for module in kind.versions}
+    if not kind.is_shared:
+        identity["seed"] = seed
+    return identity
+
+
+def data_digests(experiment: Experiment, name: str, fetch: bool = False) -> dict:
+    """The SHA-256 of all that a stage reads beside its parent. Raises UserError where it is not there."""
+    spec, digests = experiment.stage(name), {}
+    for source, config, split in sources(spec):
+        key = ":".join(filter(None, (source, config, split)))
+        generated = source == "sample"
+        digests[key] = f"sample-{sample.VERSION}" if generated else source_digests(source, config, split)
+    return digests | KINDS[experiment.kind(name)].made_of(spec, fetch)
+
+
+def differs(result: Result, experiment: Experiment, condition: str, seed: int, name: str) -> list[str]:
+    """In what a finished stage was made otherwise than the file says it now.
+
+    What it was made of may have been removed since: the parent's whole directory, or data. Then nothing
+    vouches for that part, and it is taken as it stands in the result.
+    """
+    expected = own_identity(experiment, condition, seed, name)
+    for key in ("data", "parent"):
+        if key in result.identity:
+            expected[key] = result.identity[key]
+    with contextlib.suppress(UserError):
+        expected["data"] = data_digests(experiment, name)
+    parent = experiment.parent(name)
+    if parent and not is_gone(experiment, condition, seed, parent):
+        expected["parent"] = _parent_hash(experiment, condition, seed, name, parent, expected["tokenizer"])
+    return differences(result.expected, expected)
+
+
+def is_gone(experiment: Experiment, condition: str, seed: int, name: str) -> bool:
+    """Whether nothing is left of a stage, or where it would lie cannot be said because its data is gone."""
+    try:
+        directory = stage_dir(experiment, condition, seed, name)
+    except UserError:
+        return True
+    return not any((directory / file).exists() for file in ("stage.json", "started.json"))
 
 
 def _parent_hash(
     experiment: Experiment, condition: str, seed: int, name: str, parent: str, tokenizer: str
 ) -> str:
     directory = stage_dir(experiment, condition, seed, parent)
-    done = read_json(directory / "stage.json")
+    done = read_result(directory)
     if done is None:
         kind = experiment.kind(parent) if "/" not in parent else "arm"
-        words = f"{experiment.path} {condition} {seed}" + (
-            f" {parent}" if kind in ("sft", "grpo", "eval") else ""
-        )
-        raise UserError(
-            f"{directory}: '{parent}' is not finished and {name} needs it; run: bash scripts/{kind}.sh {words}"
-        )
-    identity = done["identity"]
+        words = f"{experiment.path} {condition} {seed}"
+        words += f" {parent}" if kind in ("sft", "grpo", "eval") else ""
+        said = f"'{parent}' is not finished and {name} needs it; run: bash scripts/{kind}.sh {words}"
+        raise UserError(f"{directory}: {said}")
+    identity = done.identity
     if identity["condition"] != condition or identity.get("seed", seed) != seed:
         was = f"{identity['condition']} seed {identity.get('seed')}"
-        raise UserError(
-            f"{directory}: holds '{parent}' of {was}, not of {condition} seed {seed}; remove it and rerun {parent}"
-        )
+        said = f"holds '{parent}' of {was}, not of {condition} seed {seed}; remove it and rerun {parent}"
+        raise UserError(f"{directory}: {said}")
     if identity["tokenizer"] != tokenizer:
         raise UserError(f"{directory}: '{parent}' was made with another tokenizer; rerun it with --overwrite")
     return digest(identity)

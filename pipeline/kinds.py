@@ -1,42 +1,51 @@
-"""The kinds of stages: section, parents, module, and what types cannot say of each."""
+"""The kinds of stages, a row each. A new kind is its section, its row here, its module, and scripts/KIND.sh.
+
+Nothing else lists kinds: what may follow what, which module runs, what is evaluated, what `plan` expects and what
+`check` refuses are read from here.
+"""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, NoReturn
 
+from pipeline import sample, weights
 from pipeline.sections import Eval, Export, Grpo, Import, Prepare, Pretrain, Sft, TokenizerStage
 
-KINDS = {
-    "tokenizer": TokenizerStage,
-    "prepare": Prepare,
-    "pretrain": Pretrain,
-    "export": Export,
-    "import": Import,
-    "sft": Sft,
-    "grpo": Grpo,
-}
-
-
-MODEL_KINDS = ("export", "import", "sft", "grpo")  # their directories hold `model/`, and are evaluated
-
-
-PARENT_KINDS = {"pretrain": ("prepare",), "export": ("pretrain",), "sft": MODEL_KINDS, "grpo": MODEL_KINDS}
-
-
-SCRIPTS = {  # kind → module that runs it; scripts/<kind>.sh is its shell form
-    "tokenizer": "tokenizer.build",
-    "prepare": "pretrain.prepare",
-    "pretrain": "pretrain.train",
-    "export": "pretrain.export_hf",
-    "import": "pretrain.import_hf",
-    "sft": "sft.train",
-    "grpo": "rl.grpo",
-    "eval": "eval.run",
-}
-
-
 Spec = TokenizerStage | Prepare | Pretrain | Export | Import | Sft | Grpo | Eval
+Refuse = Callable[[str, str], NoReturn]  # (key, why)
+PROBLEMS = {"gsm8k": 1319, "svamp": 1000, "hellaswag": 10042}  # of the whole test sets
 
 
-def _check_pretrain(spec: Pretrain, refuse: Callable) -> None:
+class Shape(NamedTuple):
+    """What the cost of a model depends on; without any said, GPT-2's 124M."""
+
+    ids: int
+    layers: int = 12
+    width: int = 768
+    context: int = 1024
+
+    @property
+    def parameters(self) -> int:
+        return 12 * self.layers * self.width**2 + (self.ids + self.context) * self.width
+
+    @property
+    def flops_per_token(self) -> int:
+        """Of training: 6N + 12·L·d·T (PaLM, arXiv:2204.02311, appendix B)."""
+        return 6 * self.parameters + 12 * self.layers * self.width * self.context
+
+
+class Cost(NamedTuple):
+    """What a stage is expected to take."""
+
+    flops: float = 0.0  # of training, and of reading a text
+    decoding: float = 0.0  # FLOPs of decoding, which waits for memory and reaches a fraction of the speed
+    held: float = 0.0  # bytes that stay on disk
+
+
+# --- what types cannot say ----------------------------------------------------------------------------------
+
+
+def _check_pretrain(spec: Pretrain, refuse: Refuse) -> None:
     if spec.n_embd % spec.n_head:
         refuse("n_embd", f"{spec.n_embd} is not a multiple of n_head {spec.n_head}")
     if spec.batch_size % spec.micro_batch:
@@ -49,7 +58,7 @@ def _check_pretrain(spec: Pretrain, refuse: Callable) -> None:
         refuse("min_lr", f"{spec.min_lr} is above lr {spec.lr}")
 
 
-def _check_sft(spec: Sft, refuse: Callable) -> None:
+def _check_sft(spec: Sft, refuse: Refuse) -> None:
     if (spec.phases is None) == (spec.task == "curriculum"):
         refuse("phases", "a curriculum has phases, and no other task has")
     if (spec.data is None) != (spec.task == "curriculum"):
@@ -58,26 +67,141 @@ def _check_sft(spec: Sft, refuse: Callable) -> None:
         refuse("examples", "give exactly one of examples, tokens, flops: the stage's budget")
     if spec.task == "curriculum" and [spec.examples, spec.tokens, spec.flops].count(None) != 3:
         refuse("examples", "a curriculum's budget is the examples of its phases")
-    examples = spec.examples or sum(phase.examples for phase in spec.phases or ())
+    examples = _examples(spec)
     if examples and not spec.packing and spec.warmup >= (steps := -(-examples // spec.batch_size)):
         refuse("warmup", f"{spec.warmup} is not less than the {steps} steps of {examples} examples")
 
 
-def _check_grpo(spec: Grpo, refuse: Callable) -> None:
+def _check_grpo(spec: Grpo, refuse: Refuse) -> None:
     if spec.batch_size % spec.group_size:
-        refuse(
-            "batch_size",
-            f"{spec.batch_size} completions are not whole groups of group_size {spec.group_size}",
-        )
+        said = f"{spec.batch_size} completions are not whole groups of group_size {spec.group_size}"
+        refuse("batch_size", said)
     if spec.warmup >= spec.steps:
         refuse("warmup", f"{spec.warmup} is not less than the {spec.steps} steps")
     if spec.pass_at == 1:
         refuse("pass_at", "one sample is solved always or never; give 0 or at least 2")
     if spec.save_every % (rounds := spec.trainer.get("num_iterations", 1)):
-        refuse(
-            "save_every",
-            f"{spec.save_every} is not a multiple of trainer.num_iterations {rounds}, so a resumed run would differ",
-        )
+        said = f"{spec.save_every} is not a multiple of trainer.num_iterations {rounds}"
+        refuse("save_every", f"{said}, so a resumed run would differ")
 
 
-CHECKS = {"pretrain": _check_pretrain, "sft": _check_sft, "grpo": _check_grpo}
+# --- what it costs ------------------------------------------------------------------------------------------
+
+
+def _cost_prepare(spec: Prepare, shape: Shape) -> Cost:
+    return Cost(held=2 * (spec.tokens + spec.val_tokens))
+
+
+def _cost_pretrain(spec: Pretrain, shape: Shape) -> Cost:
+    # A document that is seen once fills about half a window.
+    windows = spec.steps * spec.batch_size if spec.steps else (spec.examples or 0) / 2
+    checkpoint = 12 * shape.parameters  # fp32 weights and AdamW's two moments
+    return Cost(shape.flops_per_token * windows * spec.block_size, held=checkpoint * spec.keep)
+
+
+def _cost_model(spec: Export | Import, shape: Shape) -> Cost:
+    return Cost(held=4 * shape.parameters)
+
+
+def _cost_sft(spec: Sft, shape: Shape) -> Cost:
+    tokens = spec.tokens or (_examples(spec) or 0) * spec.max_length / 2
+    return Cost(spec.flops or shape.flops_per_token * tokens, held=4 * shape.parameters)
+
+
+def _cost_grpo(spec: Grpo, shape: Shape) -> Cost:
+    trained = spec.steps * spec.batch_size * spec.max_new_tokens
+    sampled = trained + spec.prompts * spec.pass_at * spec.max_new_tokens
+    decoding = 2 * shape.parameters * sampled
+    return Cost(shape.flops_per_token * trained, decoding, held=4 * shape.parameters)
+
+
+def _cost_eval(spec: Eval, shape: Shape) -> Cost:
+    rows = [min(each.limit or PROBLEMS[each.task], PROBLEMS[each.task]) for each in spec.sets.values()]
+    return Cost(decoding=2 * shape.parameters * sum(rows) * spec.max_new_tokens)
+
+
+def _examples(spec: Sft) -> int | None:
+    return sum(phase.examples for phase in spec.phases) if spec.phases else spec.examples
+
+
+# --- the rows -----------------------------------------------------------------------------------------------
+
+
+A_MODEL = "a stage with a model"
+
+
+@dataclass(frozen=True)
+class Kind:
+    section: type
+    module: str  # that runs it; scripts/KIND.sh is its shell form
+    parents: tuple[str, ...] = ()  # the kinds that it may follow, or A_MODEL
+    has_model: bool = False  # its directory holds `model/`, which is evaluated
+    is_shared: bool = False  # by seeds and experiments: it lands in runs/data/
+    shape: Callable[[Any, int], Shape] | None = None  # (section, ids): of a model that it makes from nothing
+    check: Callable[[Any, Refuse], None] = lambda spec, refuse: None
+    check_above: str | None = None  # `module:function`: a check that needs the tokenizer, see pipeline.hooks
+    made_of: Callable[[Any, bool], dict] = lambda spec, fetch: {}  # digests of what it reads beside rows
+    versions: tuple[str, ...] = ()  # modules above whose VERSION says what a name stands for
+    cost: Callable[[Any, Shape], Cost] = lambda spec, shape: Cost()
+
+
+KINDS = {
+    "tokenizer": Kind(TokenizerStage, "tokenizer.build"),
+    "prepare": Kind(
+        Prepare,
+        "pretrain.prepare",
+        is_shared=True,
+        made_of=lambda spec, fetch: {"drills": f"sample-{sample.VERSION}"} if spec.drills else {},
+        cost=_cost_prepare,
+    ),
+    "pretrain": Kind(
+        Pretrain,
+        "pretrain.train",
+        parents=("prepare",),
+        shape=lambda spec, ids: Shape(ids, spec.n_layer, spec.n_embd, spec.block_size),
+        check=_check_pretrain,
+        cost=_cost_pretrain,
+    ),
+    "export": Kind(Export, "pretrain.export_hf", parents=("pretrain",), has_model=True, cost=_cost_model),
+    "import": Kind(
+        Import,
+        "pretrain.import_hf",
+        has_model=True,
+        made_of=lambda spec, fetch: {"base": weights.base_digest(spec.base, fetch)},
+        cost=_cost_model,
+    ),
+    "sft": Kind(
+        Sft,
+        "sft.train",
+        parents=(A_MODEL,),
+        has_model=True,
+        check=_check_sft,
+        versions=("pipeline.conversation", "sft"),
+        cost=_cost_sft,
+    ),
+    "grpo": Kind(
+        Grpo,
+        "rl.grpo",
+        parents=(A_MODEL,),
+        has_model=True,
+        check=_check_grpo,
+        check_above="rl.rewards:check",
+        versions=("pipeline.conversation", "rl.rewards"),
+        cost=_cost_grpo,
+    ),
+    # No stage of a file's `stages`: its section is `eval`, and it follows every stage with a model.
+    "eval": Kind(
+        Eval,
+        "eval.run",
+        parents=(A_MODEL,),
+        versions=("pipeline.conversation", "eval.tasks"),
+        cost=_cost_eval,
+    ),
+}
+
+MODEL_KINDS = tuple(name for name, kind in KINDS.items() if kind.has_model)
+
+
+def may_follow(kind: str, parent: str) -> bool:
+    parents = KINDS[kind].parents
+    return parent in parents or (A_MODEL in parents and parent in MODEL_KINDS)

@@ -1,4 +1,4 @@
-"""What made a result: commit, versions, hardware; for people, nothing is compared with it."""
+"""What makes a result: commit, source, versions, hardware; for people, nothing is compared with it."""
 
 import importlib.metadata
 import os
@@ -12,42 +12,53 @@ from pathlib import Path
 from pipeline import world
 from pipeline.files import ROOT, digest, sha256
 
+PACKAGES = ("torch", "trl", "transformers", "datasets", "tiktoken", "numpy")
+APART = {
+    "tests",
+    "runs",
+    "data",
+    "shared",
+}  # folders without code that makes results; nor has any that opens with a dot
 
-def provenance(started: float) -> dict:
-    """What made a result, for people; nothing is compared with it."""
 
-    def git(*words: str) -> str | None:
-        done = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True)
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    packages = ("torch", "trl", "transformers", "datasets", "tiktoken", "numpy")
-    installed = {
-        p.metadata["Name"]: p.version
-        for p in importlib.metadata.distributions()
-        if p.metadata["Name"] in packages
-    }
-    torch = sys.modules.get("torch")
+def provenance() -> dict:
+    """As of now, which has to be the start of a stage: what is committed while it runs has made nothing of it."""
+    installed = {p.metadata["Name"]: p.version for p in importlib.metadata.distributions()}
     return {
-        "commit": git("rev-parse", "HEAD"),
+        "commit": _git("rev-parse", "HEAD"),
+        "uncommitted": None if (changes := _git("status", "--porcelain")) is None else bool(changes),
         "source": source_hash(),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-        "started": round(started, 3),
-        "seconds": round(time.time() - started, 3),
+        "started": round(time.time(), 3),
         "host": socket.gethostname(),
         "platform": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         "cores": os.cpu_count(),
-        "threads": torch.get_num_threads() if torch else None,
-        "device": torch.cuda.get_device_name() if torch and torch.cuda.is_available() else "cpu",
-        "world_size": world.WORLD,
-        "versions": installed,
+        "versions": {name: installed[name] for name in PACKAGES if name in installed},
     }
 
 
+def hardware() -> dict:
+    """What a stage has worked on, by its end: it may have left processes out, and imported no torch."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return {"threads": None, "device": "cpu", "world_size": world.WORLD}
+    gpu = torch.cuda.is_available() and torch.cuda.is_initialized()
+    device = torch.cuda.get_device_name() if gpu else "cpu"
+    return {"threads": torch.get_num_threads(), "device": device, "world_size": world.WORLD}
+
+
+def _git(*words: str) -> str | None:
+    try:
+        done = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True)
+    except FileNotFoundError:  # no git on this machine
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
 def source_hash() -> str:
-    """SHA-256 of the pipeline's code, tests apart: two results of one hash were made by the same program."""
-    folders = [
-        ROOT,
-        *(ROOT / name for name in ("tokenizer", "tokenizer/vocabularies", "pretrain", "sft", "rl", "eval")),
-    ]
-    files = sorted(path for folder in folders for path in folder.glob("*.py"))
-    return digest([[str(path.relative_to(ROOT)), sha256(path)] for path in files])[:16]
+    """SHA-256 of the project's code, tests apart: two results of one hash were made by the same program."""
+    files = []
+    for folder, folders, names in os.walk(ROOT):
+        folders[:] = [name for name in folders if name not in APART and not name.startswith((".", "__"))]
+        files += [Path(folder, name) for name in names if name.endswith((".py", ".sh", ".sbatch"))]
+    return digest([[path.relative_to(ROOT).as_posix(), sha256(path)] for path in sorted(files)])[:16]

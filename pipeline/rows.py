@@ -7,18 +7,16 @@ files of each split, and their sizes and SHA-256. Files are streamed, a batch of
 fetches the public weights that an import stage starts from, into the Hub client's own cache.
 """
 
-import functools
 import hashlib
 import itertools
 import json
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 from pipeline.conversation import as_text, conversation
 from pipeline.errors import UserError
-from pipeline.files import data_dir, sha256
+from pipeline.files import cached_sha256, data_dir
 from pipeline.sample.documents import chats, documents, hellaswag
 from pipeline.sample.problems import word_problems
 from pipeline.sample.worked import drills, worked
@@ -79,8 +77,7 @@ def source_digests(source: str, name: str | None, split: str) -> list[str]:
     if is_hub_id(source):
         known = read_manifest(source)["files"]
         return [known[file.relative_to(hub_dir(source)).as_posix()]["sha256"] for file in files]
-    # A file is read once in a process, for as long as its size and time of change stay.
-    return [_sha256(file, (about := file.stat()).st_size, about.st_mtime_ns) for file in files]
+    return [cached_sha256(file) for file in files]
 
 
 def _in_folder(folder: Path, split: str) -> list[Path]:
@@ -116,11 +113,6 @@ def read_manifest(source: str) -> dict:
 
 def is_whole(path: Path, size: int) -> bool:
     return path.is_file() and path.stat().st_size == size
-
-
-@functools.lru_cache(maxsize=1000)
-def _sha256(path: Path, size: int, changed: int) -> str:
-    return sha256(path)
 
 
 def load_rows(
@@ -246,15 +238,3 @@ def split_dev(found: Iterable[dict], size: int = DEV) -> tuple[list[dict], list[
         raise UserError(f"{len(smallest)} different questions: too few to keep {size} apart; give more rows")
     train = [row for row, key in zip(found, keys) if key >= smallest[size]]
     return train, [row for row, key in zip(found, keys) if key < smallest[size]]
-
-
-def sources(section: Any) -> Iterator[tuple[str, str | None, str]]:
-    """Every (source, name, split) that a section of an experiment names, at any depth."""
-    if isinstance(section, dict):
-        if section.get("data"):
-            yield section["data"], section.get("name"), section.get("split", "train")
-        for inner in section.values():
-            yield from sources(inner)
-    elif isinstance(section, list):
-        for inner in section:
-            yield from sources(inner)

@@ -1,6 +1,12 @@
-"""Every key of an experiment file: its type, its unit, its default."""
+"""Every key of an experiment file: its type, its unit, its default.
 
-from typing import Annotated, Any, Literal
+A key marked `Operational[...]` says only how a stage is run and not what it makes: it is no part of an identity,
+and may be changed in the middle of a run. Where a stage's result depends on a key, it must not be marked.
+"""
+
+from collections.abc import Iterator
+from dataclasses import is_dataclass
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
@@ -11,37 +17,26 @@ def _integral(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
+T = TypeVar("T")
+OPERATIONAL = "operational"
+Operational = Annotated[T, OPERATIONAL]
 Count = Annotated[int, BeforeValidator(_integral), Field(ge=1)]
-
-
 Count0 = Annotated[int, BeforeValidator(_integral), Field(ge=0)]
-
-
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-
 Share = Annotated[float, Field(ge=0, le=1)]
-
-
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
-
-
+Seed = Annotated[int, BeforeValidator(_integral), Field(ge=0, lt=2**32)]  # what numpy and TRL take
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]  # it names a folder
+Parent = Annotated[  # a stage, or EXPERIMENT/STAGE
+    str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*(/[A-Za-z0-9][A-Za-z0-9_.-]*)?$", max_length=129)
+]
 Precision = Literal["bf16", "fp32"]
-
-
 Schedule = Literal["cosine", "linear", "constant", "wsd"]  # training.py has a function for each
-
-
 Dashboard = Literal["none", "tensorboard", "wandb", "trackio"]
-
-
 Split = Literal["train", "dev", "test", "validation"]
+strict = dataclass(config=ConfigDict(extra="forbid", strict=True), kw_only=True)
 
 
-_strict = dataclass(config=ConfigDict(extra="forbid", strict=True), kw_only=True)
-
-
-@_strict
+@strict
 class Tokenizer:
     base: Annotated[int, BeforeValidator(_integral), Field(ge=256, le=50256)] = (
         50256  # BPE ranks of GPT-2 kept
@@ -49,20 +44,20 @@ class Tokenizer:
     match: Literal["strict", "weak"] = "strict"  # weak also rewrites a bare `6*9`, as published
 
 
-@_strict
+@strict
 class ConditionSection:
     mode: Literal["plain", "token", "echo", "placebo", "value"]
     seeds: Count | None = None  # how many of the experiment's seeds it gets, from the first; all if not said
 
 
-@_strict
+@strict
 class TokenizerStage:
     """Build the Hugging Face tokenizer of a condition and prove that both encoders agree."""
 
     run: Literal["tokenizer"]
 
 
-@_strict
+@strict
 class Prepare:
     """Documents → rewritten, encoded uint16 shards; validation held apart by document."""
 
@@ -75,12 +70,12 @@ class Prepare:
     drills: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share of baseline tokens, generated, spread evenly
 
 
-@_strict
+@strict
 class Pretrain:
     """Next-token training of a GPT-2 on prepared shards. Exactly one of `steps`, `examples` is the budget."""
 
     run: Literal["pretrain"]
-    parent: Name = Field(alias="from")
+    parent: Parent = Field(alias="from")
     n_layer: Count
     n_head: Count
     n_embd: Count
@@ -88,7 +83,7 @@ class Pretrain:
     steps: Count | None = None
     examples: Count | None = None  # documents seen, repeats counted; steps follow from their tokens
     batch_size: Count  # windows of T tokens per step, over all GPUs
-    micro_batch: Count  # windows per forward pass on one GPU
+    micro_batch: Operational[Count]  # windows per forward pass on one GPU
     lr: Positive
     min_lr: Annotated[float, Field(ge=0)]  # the schedule's end
     warmup: Count0  # steps
@@ -99,24 +94,24 @@ class Pretrain:
     clip: Positive = 1.0  # norm of the whole gradient
     fact_rows: Literal["random", "mean"] = "random"  # mean: each begins as the mean of the rows that spell it
     precision: Precision
-    compile: bool
+    compile: Operational[bool]
     eval_every: Count  # steps between validations (loss and bits per byte)
     hellaswag_every: Count0 = 0  # steps between HellaSwag looks; 0 is never
     hellaswag: str = "Rowan/hellaswag"  # rows for them
-    save_every: Count  # steps between checkpoints
-    keep: Count = 2  # checkpoints kept
-    report_to: Dashboard | list[Dashboard] = "none"  # beside metrics.jsonl
+    save_every: Operational[Count]  # steps between checkpoints
+    keep: Operational[Count] = 2  # checkpoints kept
+    report_to: Operational[Dashboard | list[Dashboard]] = "none"  # beside metrics.jsonl
 
 
-@_strict
+@strict
 class Export:
     """Ours → Hugging Face GPT2LMHeadModel and tokenizer in one directory."""
 
     run: Literal["export"]
-    parent: Name = Field(alias="from")
+    parent: Parent = Field(alias="from")
 
 
-@_strict
+@strict
 class Import:
     """Public GPT-2 weights in the place of pretraining, with rows added for our vocabulary."""
 
@@ -125,7 +120,7 @@ class Import:
     rows: Literal["random", "mean"]  # how the added rows are made
 
 
-@_strict
+@strict
 class Phase:
     """One part of a curriculum."""
 
@@ -135,12 +130,12 @@ class Phase:
     examples: Count
 
 
-@_strict
+@strict
 class Sft:
     """Supervised fine-tuning with TRL. Exactly one of `examples`, `tokens`, `flops` is the budget."""
 
     run: Literal["sft"]
-    parent: str = Field(alias="from")
+    parent: Parent = Field(alias="from")
     task: Literal["tulu", "gsm8k", "tinygsm", "curriculum"]
     data: str | None = None  # rows; a curriculum names its own in `phases`
     name: str | None = None
@@ -151,7 +146,7 @@ class Sft:
     answer_format: Literal["trace", "program"] = "trace"  # of tinygsm rows
     annotations: Literal["keep", "strip"] = "keep"  # GSM8K's <<6*9=54>>
     batch_size: Count  # rows per step, over all GPUs
-    micro_batch: Count  # rows per forward pass on one GPU, at most
+    micro_batch: Operational[Count]  # rows per forward pass on one GPU, at most
     max_length: Count  # tokens; longer rows are dropped and counted
     packing: bool = False
     lr: Positive
@@ -159,19 +154,19 @@ class Sft:
     warmup: Count0  # steps
     weight_decay: Annotated[float, Field(ge=0)]
     precision: Precision
-    save_every: Count0 = (
+    save_every: Operational[Count0] = (
         0  # steps between checkpoints; a stage that is killed goes on from the last; 0 is never
     )
-    report_to: Dashboard | list[Dashboard] = "none"  # beside metrics.jsonl
+    report_to: Operational[Dashboard | list[Dashboard]] = "none"  # beside metrics.jsonl
     trainer: dict[str, Any] = Field(default_factory=dict)  # passed on to TRL's SFTConfig
 
 
-@_strict
+@strict
 class Grpo:
     """Reinforcement learning with TRL's GRPO."""
 
     run: Literal["grpo"]
-    parent: str = Field(alias="from")
+    parent: Parent = Field(alias="from")
     data: str  # rows with question and answer
     name: str | None = None
     rewards: Literal["fair", "published", "binary"]
@@ -179,7 +174,7 @@ class Grpo:
     steps: Count
     batch_size: Count  # completions per step, over all GPUs
     group_size: Annotated[int, Field(ge=2)]  # completions per prompt
-    micro_batch: Count  # completions per forward pass on one GPU, at most
+    micro_batch: Operational[Count]  # completions per forward pass on one GPU, at most
     prompts: Count  # candidate prompts drawn from the training rows
     pass_at: (
         Count0  # keep prompts that the parent solves in some but not all of this many samples; 0 keeps all
@@ -192,12 +187,11 @@ class Grpo:
     beta: Annotated[float, Field(ge=0)]  # KL penalty
     loss: Literal["grpo", "dr_grpo", "dapo"]
     precision: Precision
-    save_every: Count0 = 0  # steps; a multiple of the steps per generation; 0 is never
-    report_to: Dashboard | list[Dashboard] = "none"  # beside metrics.jsonl
+    save_every: Operational[Count0] = 0  # steps; a multiple of the steps per generation; 0 is never
     trainer: dict[str, Any] = Field(default_factory=dict)  # passed on to TRL's GRPOConfig
 
 
-@_strict
+@strict
 class ProblemSet:
     task: Literal["gsm8k", "svamp", "hellaswag"]
     data: str
@@ -206,18 +200,18 @@ class ProblemSet:
     limit: Count | None = None  # the first so many; all if not said
 
 
-@_strict
+@strict
 class Eval:
     """What every model is asked after its stage."""
 
     sets: dict[Name, ProblemSet] = Field(min_length=1)
     probes: bool = True
     max_new_tokens: Count
-    batch_size: Count  # rows decoded at once
+    batch_size: Operational[Count]  # rows decoded at once
     precision: Precision
 
 
-@_strict
+@strict
 class Compare:
     """The preregistered question: `contrast` is arm − control on `metric` after `stage`."""
 
@@ -229,10 +223,27 @@ class Compare:
     exploratory: bool = False  # nothing was registered before it ran: its verdict is called a lead
 
 
-@_strict
+@strict
 class Plan:
     """For `plan` alone: the machine that the experiment is meant for."""
 
     flops: Positive  # useful FLOP/s of one device
     devices: Count = 1
     dollars_per_hour: Annotated[float, Field(ge=0)] = 0.0  # of one device
+
+
+def fields_of(section: Any) -> dict[str, Any]:
+    """The keys of a section or of its class, with what pydantic knows of each."""
+    return section.__pydantic_fields__
+
+
+def sources(spec: Any) -> Iterator[tuple[str, str | None, str]]:
+    """Every (data, name, split) of rows that a section names, at any depth."""
+    if is_dataclass(spec):
+        if data := getattr(spec, "data", None):
+            yield data, getattr(spec, "name", None), getattr(spec, "split", "train")
+        for key in fields_of(spec):
+            yield from sources(getattr(spec, key))
+    elif isinstance(spec, dict | list):
+        for inner in spec.values() if isinstance(spec, dict) else spec:
+            yield from sources(inner)

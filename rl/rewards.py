@@ -32,7 +32,10 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from eval.grading import answers
+from tokenizer.conditions import Condition
 from tokenizer.encode import Encoder
+
+VERSION = 1  # raise it with any change of what a set is worth
 
 
 class Completion(NamedTuple):
@@ -147,6 +150,14 @@ def terms(name: str, fact_bonus: float = 0.0) -> dict[str, Reward]:
     if not fact_bonus:
         return chosen
     return chosen | {"fact_bonus": lambda c: fact_bonus if c.facts and chosen["correct"](c) else 0.0}
+
+
+def check(experiment, spec, refuse: Callable) -> None:
+    """A bonus for facts is for conditions whose facts can all be read back."""
+    for name in experiment.conditions if spec.fact_bonus else ():
+        if not Condition.of(experiment, name).invertible:
+            said = f"condition '{name}' writes facts that cannot be read back; set it to 0"
+            refuse("fact_bonus", said)
 
 
 def total(chosen: dict[str, Reward], completion: Completion) -> float:

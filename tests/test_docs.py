@@ -9,9 +9,9 @@ import sys
 
 import pytest
 
-from pipeline.experiment import find_arm, load
+from pipeline.experiment import load
 from pipeline.files import ROOT
-from pipeline.kinds import SCRIPTS
+from pipeline.kinds import KINDS
 
 DOCUMENTS = ["README.md", "REPLICATION.md"]
 COMMAND = re.compile(r"^(?:[A-Z_]+=\S+ )*(?:bash scripts/|python3? -m |torchrun )")
@@ -62,12 +62,12 @@ def test_a_documented_command_exists_with_its_flags_and_files(name, command):
         script, words = words[1], words[2:]
         assert (ROOT / script).is_file(), script
         kind = script.removeprefix("scripts/").removesuffix(".sh")
-        module = SCRIPTS.get(kind) or {"compare": "eval.verdict.compare"}.get(kind)
+        module = KINDS[kind].module if kind in KINDS else {"compare": "eval.verdict.compare"}.get(kind)
     else:
         at = words.index("-m") + 1
         module, words = words[at], words[at + 1 :]
     if len(words) >= 3 and words[0].endswith(".yaml") and words[2].isdigit():
-        find_arm(load(ROOT / words[0]), words[1], int(words[2]))
+        load(ROOT / words[0]).find_arm(words[1], int(words[2]))
     if module in FOREIGN or module is None:
         return
     assert importlib.util.find_spec(module), module

@@ -12,7 +12,7 @@ from eval.verdict import compare
 from pipeline.experiment import load
 from pipeline.files import ROOT, read_json
 from pipeline.identity import stage_dir
-from pipeline.kinds import MODEL_KINDS, SCRIPTS
+from pipeline.kinds import KINDS, MODEL_KINDS
 from pipeline.status import state
 
 TINY = ROOT / "tests/tiny.yaml"
@@ -21,7 +21,7 @@ TINY = ROOT / "tests/tiny.yaml"
 def run_arm(path, condition, seed=0):
     experiment = load(path)
     for name in experiment.stage_names():
-        main = importlib.import_module(SCRIPTS[experiment.kind(name)]).main
+        main = importlib.import_module(KINDS[experiment.kind(name)].module).main
         main([str(path), condition, str(seed), name.removeprefix("eval_")])
     return experiment
 

@@ -26,6 +26,14 @@ def probes(condition: Condition) -> dict[str, list[tuple[str, str]]]:
     return {**condition.facts.probes(), "addition": additions()}
 
 
+def metrics(experiment) -> list[str]:
+    """What an experiment's `compare.metric` may name."""
+    kinds = (
+        probes(Condition.of(experiment, next(iter(experiment.conditions)))) if experiment.eval.probes else ()
+    )
+    return [*experiment.eval.sets, *(f"probes.{kind}" for kind in kinds)]
+
+
 def additions() -> list[tuple[str, str]]:
     """ADDITIONS different sums of two numbers from 2 to 99, always the same ones, spread evenly."""
     pairs = [(a, b) for a in range(2, 100) for b in range(2, 100)]

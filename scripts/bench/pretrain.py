@@ -26,7 +26,7 @@ from eval.tasks import hellaswag
 from model import GPT, GPTConfig
 from pipeline.errors import UserError, cli
 from pipeline.experiment import add_experiment_arguments, load
-from pipeline.plan import ROWS
+from pipeline.kinds import PROBLEMS
 from pipeline.progress import clock
 from pipeline.sections import Pretrain
 from pretrain.trainer import Place, Trainer, peak_flops, placed, refuse_cpu
@@ -241,7 +241,7 @@ def look(config: GPTConfig, spec: Pretrain, encoder: Encoder) -> float:
         trainer.look_at_hellaswag(encoder, table[:16])
         start = time.perf_counter()
         trainer.look_at_hellaswag(encoder, table)
-        return (time.perf_counter() - start) * ROWS["hellaswag"] / len(table)
+        return (time.perf_counter() - start) * PROBLEMS["hellaswag"] / len(table)
 
 
 def report(

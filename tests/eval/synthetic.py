@@ -12,6 +12,7 @@ import os
 import random
 import re
 import sys
+import time
 from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
@@ -69,11 +70,11 @@ def quick(source="one"):
         "device": "cpu",
         "world_size": 1,
         "host": "here",
-        "seconds": 60.0,
+        "started": time.time() - 60,
         "versions": {},
     }
     with (
-        mock.patch.object(stage, "provenance", lambda started: dict(record)),
+        mock.patch.object(stage, "provenance", lambda: dict(record)),
         mock.patch.object(Condition, "fingerprint", functools.cache(Condition.fingerprint)),
         mock.patch.object(stage, "load", lambda path, sets, name: read(path)),
         mock.patch.object(os, "fsync", lambda descriptor: None),

@@ -7,9 +7,10 @@ import yaml
 
 from pipeline.__main__ import main
 from pipeline.errors import UserError
-from pipeline.experiment import _read, load
+from pipeline.experiment import load
 from pipeline.files import ROOT
 from pipeline.sections import ConditionSection
+from pipeline.yaml_file import read
 
 QUICKSTART = ROOT / "experiments/quickstart.yaml"
 
@@ -91,7 +92,7 @@ def test_an_anchor_may_merge_another_and_be_merged(tmp_path):
     path = tmp_path / "a.yaml"
     anchors = "x: &a {run: import, base: b}\ny: {z: &c {<<: *a, base: d}}\nw: {<<: *c}\n"
     path.write_text(anchors)
-    assert _read(path)["w"] == {"run": "import", "base": "d"}
+    assert read(path)["w"] == {"run": "import", "base": "d"}
 
 
 def test_a_changed_experiment_goes_by_its_saved_file(runs, capsys):
@@ -149,6 +150,9 @@ def test_set_needs_a_name_and_saves_the_resolved_file(runs):
     saved = load(runs / "hot/hot.yaml")
     assert saved.stages == changed.stages and saved.stages["pretrain"].lr == 1e-3 and saved.name == "hot"
     load(QUICKSTART, ["stages.pretrain.lr=1e-3"], "hot")
+    load(QUICKSTART, ["stages.pretrain.lr=2e-3"], "hot")  # nothing of the first try is finished
+    (runs / "hot/baseline-s0/tokenizer").mkdir(parents=True)
+    (runs / "hot/baseline-s0/tokenizer/stage.json").touch()
     with pytest.raises(UserError, match="holds another experiment of that name"):
         load(QUICKSTART, ["stages.pretrain.lr=5e-3"], "hot")
 

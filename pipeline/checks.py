@@ -1,0 +1,86 @@
+"""What types cannot say of an experiment. Every refusal names the file and the key."""
+
+from typing import NoReturn
+
+from pipeline.arms import Experiment
+from pipeline.errors import UserError
+from pipeline.files import ROOT
+from pipeline.hooks import METRICS, hook
+from pipeline.kinds import KINDS, MODEL_KINDS, Refuse, may_follow
+from pipeline.sections import Compare
+
+
+def check(experiment: Experiment) -> None:
+    def refuse(key: str, why: str) -> NoReturn:
+        raise UserError(f"{experiment.path}: {key}: {why}")
+
+    if experiment.name == "data":
+        refuse("name", "'data' is the folder of prepared data in RUNS; choose another file name, or --name")
+    folder = ROOT / "tokenizer/vocabularies"
+    vocabularies = sorted(path.stem for path in folder.glob("*.py") if path.stem != "__init__")
+    if experiment.vocabulary not in vocabularies:
+        there = ", ".join(vocabularies)
+        refuse("vocabulary", f"no tokenizer/vocabularies/{experiment.vocabulary}.py; there are {there}")
+    if len(set(experiment.seeds)) < len(experiment.seeds):
+        refuse("seeds", "a seed is named twice")
+    for name, condition in experiment.conditions.items():
+        if (condition.seeds or 0) > (seeds := len(experiment.seeds)):
+            refuse(f"conditions.{name}.seeds", f"{condition.seeds} of {seeds} seeds; add seeds")
+    for name in experiment.stages:
+        _check_stage(experiment, name, refuse)
+    if experiment.compare:
+        _check_compare(experiment, experiment.compare, refuse)
+
+
+def _check_stage(experiment: Experiment, name: str, refuse: Refuse) -> None:
+    def refuse_key(key: str, why: str) -> NoReturn:
+        refuse(f"stages.{name}.{key}", why)
+
+    if name.startswith("eval_"):
+        refuse(f"stages.{name}", "names that open with eval_ are the evaluations'; choose another")
+    spec, parent = experiment.stages[name], experiment.parent(name)
+    if parent is not None and "/" not in parent:
+        names = list(experiment.stages)
+        earlier = names[: names.index(name)]
+        if parent not in names:
+            there = ", ".join(earlier) or "none"
+            refuse_key("from", f"no stage '{parent}'; earlier stages are {there}")
+        if parent not in earlier:
+            refuse_key("from", f"'{parent}' comes later in the file; move it before {name}")
+        if not may_follow(spec.run, above := experiment.kind(parent)):
+            refuse_key("from", f"a {spec.run} stage cannot follow '{parent}', a {above} stage")
+    kind = KINDS[spec.run]
+    kind.check(spec, refuse_key)
+    if kind.check_above:
+        hook(kind.check_above)(experiment, spec, refuse_key)
+    _check_context(experiment, name, refuse)
+
+
+def _check_context(experiment: Experiment, name: str, refuse: Refuse) -> None:
+    """What a stage and its evaluation ask for has to fit the context that the model was pretrained with."""
+    spec, shape = experiment.stages[name], experiment.shape(name)
+    if shape is None or spec.run not in MODEL_KINDS:
+        return
+    limit = f"{experiment.ancestor(name, 'pretrain')}'s block_size of {shape.context}"
+    if (rows := getattr(spec, "max_length", 0)) > shape.context:
+        refuse(f"stages.{name}.max_length", f"{rows} is more than {limit}")
+    asked = {f"stages.{name}.max_new_tokens": getattr(spec, "max_new_tokens", 0)}
+    if experiment.eval:
+        asked["eval.max_new_tokens"] = experiment.eval.max_new_tokens
+    for key, tokens in asked.items():
+        if tokens >= shape.context:
+            refuse(key, f"{tokens} leave no room for a question in {limit}")
+
+
+def _check_compare(experiment: Experiment, compare: Compare, refuse: Refuse) -> None:
+    for treated, control in (compare.contrast, *compare.secondary):
+        for condition in (treated, control):
+            if condition not in experiment.conditions:
+                refuse("compare", f"no condition '{condition}'; there are {', '.join(experiment.conditions)}")
+        if treated == control:
+            refuse("compare", f"contrasts '{treated}' with itself; name two conditions")
+    if compare.stage not in experiment.stages or experiment.kind(compare.stage) not in MODEL_KINDS:
+        refuse("compare.stage", f"'{compare.stage}' is not a stage with a model")
+    metrics = hook(METRICS)(experiment) if experiment.eval else []
+    if compare.metric not in metrics:
+        refuse("compare.metric", f"no '{compare.metric}'; there are {', '.join(metrics)}")
