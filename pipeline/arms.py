@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import Field
 
 from pipeline.errors import UserError
-from pipeline.kinds import KINDS, MODEL_KINDS, Shape, Spec
+from pipeline.kinds import KINDS, MODEL_KINDS, Architecture, Spec
 from pipeline.sections import Compare, ConditionSection, Eval, Name, Plan, Seed, Tokenizer, strict
 
 
@@ -77,9 +77,9 @@ class Experiment:
         """The nearest stage of `kind` at or above `name` in this experiment; None if there is none."""
         return next((each for each in self.line(name) if self.kind(each) == kind), None)
 
-    def shape(self, name: str) -> Shape | None:
+    def architecture(self, name: str) -> Architecture | None:
         """Of the model of a stage, where this experiment says it."""
         for each in self.line(name):
-            if make := KINDS[self.kind(each)].shape:
+            if make := KINDS[self.kind(each)].architecture:
                 return make(self.stages[each], self.tokenizer.base + 100)
         return None

@@ -58,17 +58,17 @@ def _check_stage(experiment: Experiment, name: str, refuse: Refuse) -> None:
 
 def _check_context(experiment: Experiment, name: str, refuse: Refuse) -> None:
     """What a stage and its evaluation ask for has to fit the context that the model was pretrained with."""
-    spec, shape = experiment.stages[name], experiment.shape(name)
-    if shape is None or spec.run not in MODEL_KINDS:
+    spec, model = experiment.stages[name], experiment.architecture(name)
+    if model is None or spec.run not in MODEL_KINDS:
         return
-    limit = f"{experiment.ancestor(name, 'pretrain')}'s block_size of {shape.context}"
-    if (rows := getattr(spec, "max_length", 0)) > shape.context:
+    limit = f"{experiment.ancestor(name, 'pretrain')}'s block_size of {model.context}"
+    if (rows := getattr(spec, "max_length", 0)) > model.context:
         refuse(f"stages.{name}.max_length", f"{rows} is more than {limit}")
     asked = {f"stages.{name}.max_new_tokens": getattr(spec, "max_new_tokens", 0)}
     if experiment.eval:
         asked["eval.max_new_tokens"] = experiment.eval.max_new_tokens
     for key, tokens in asked.items():
-        if tokens >= shape.context:
+        if tokens >= model.context:
             refuse(key, f"{tokens} leave no room for a question in {limit}")
 
 

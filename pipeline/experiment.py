@@ -17,14 +17,14 @@ from pipeline.checks import check
 from pipeline.errors import UserError
 from pipeline.files import runs_dir
 from pipeline.kinds import KINDS, Spec
-from pipeline.sections import fields_of
+from pipeline.sections import ConditionSection, Phase, ProblemSet, fields_of
 
 __all__ = ["Experiment", "add_experiment_arguments", "load"]
 
 OWN = ("name", "path")  # what an experiment has beside the keys of its file
 KEYS = [key for key in fields_of(Experiment) if key not in OWN]
 IN_STAGES = {name: kind for name, kind in KINDS.items() if "run" in fields_of(kind.section)}
-NESTED = sorted({key for kind in KINDS.values() for key in fields_of(kind.section)})
+NESTED = [*fields_of(Phase), *fields_of(ProblemSet), *fields_of(ConditionSection)]  # keys further down
 
 
 def load(path: str | os.PathLike, sets: Iterable[str] = (), name: str | None = None) -> Experiment:

@@ -19,7 +19,7 @@ from pipeline.experiment import Experiment
 from pipeline.files import arm_dir, digest, runs_dir
 from pipeline.hooks import fingerprint, hook
 from pipeline.kinds import KINDS, Spec
-from pipeline.results import Result, read_result
+from pipeline.results import StageFile, read_result
 from pipeline.rows import source_digests
 from pipeline.sections import OPERATIONAL, fields_of, sources
 
@@ -114,7 +114,7 @@ def data_digests(experiment: Experiment, name: str, fetch: bool = False) -> dict
     return digests | KINDS[experiment.kind(name)].made_of(spec, fetch)
 
 
-def differs(result: Result, experiment: Experiment, condition: str, seed: int, name: str) -> list[str]:
+def differs(result: StageFile, experiment: Experiment, condition: str, seed: int, name: str) -> list[str]:
     """In what a finished stage was made otherwise than the file says it now.
 
     What it was made of may have been removed since: the parent's whole directory, or data. Then nothing

@@ -16,7 +16,7 @@ Refuse = Callable[[str, str], NoReturn]  # (key, why)
 PROBLEMS = {"gsm8k": 1319, "svamp": 1000, "hellaswag": 10042}  # of the whole test sets
 
 
-class Shape(NamedTuple):
+class Architecture(NamedTuple):
     """What the cost of a model depends on; without any said, GPT-2's 124M."""
 
     ids: int
@@ -88,36 +88,36 @@ def _check_grpo(spec: Grpo, refuse: Refuse) -> None:
 # --- what it costs ------------------------------------------------------------------------------------------
 
 
-def _cost_prepare(spec: Prepare, shape: Shape) -> Cost:
+def _cost_prepare(spec: Prepare, model: Architecture) -> Cost:
     return Cost(held=2 * (spec.tokens + spec.val_tokens))
 
 
-def _cost_pretrain(spec: Pretrain, shape: Shape) -> Cost:
+def _cost_pretrain(spec: Pretrain, model: Architecture) -> Cost:
     # A document that is seen once fills about half a window.
     windows = spec.steps * spec.batch_size if spec.steps else (spec.examples or 0) / 2
-    checkpoint = 12 * shape.parameters  # fp32 weights and AdamW's two moments
-    return Cost(shape.flops_per_token * windows * spec.block_size, held=checkpoint * spec.keep)
+    checkpoint = 12 * model.parameters  # fp32 weights and AdamW's two moments
+    return Cost(model.flops_per_token * windows * spec.block_size, held=checkpoint * spec.keep)
 
 
-def _cost_model(spec: Export | Import, shape: Shape) -> Cost:
-    return Cost(held=4 * shape.parameters)
+def _cost_model(spec: Export | Import, model: Architecture) -> Cost:
+    return Cost(held=4 * model.parameters)
 
 
-def _cost_sft(spec: Sft, shape: Shape) -> Cost:
+def _cost_sft(spec: Sft, model: Architecture) -> Cost:
     tokens = spec.tokens or (_examples(spec) or 0) * spec.max_length / 2
-    return Cost(spec.flops or shape.flops_per_token * tokens, held=4 * shape.parameters)
+    return Cost(spec.flops or model.flops_per_token * tokens, held=4 * model.parameters)
 
 
-def _cost_grpo(spec: Grpo, shape: Shape) -> Cost:
+def _cost_grpo(spec: Grpo, model: Architecture) -> Cost:
     trained = spec.steps * spec.batch_size * spec.max_new_tokens
     sampled = trained + spec.prompts * spec.pass_at * spec.max_new_tokens
-    decoding = 2 * shape.parameters * sampled
-    return Cost(shape.flops_per_token * trained, decoding, held=4 * shape.parameters)
+    decoding = 2 * model.parameters * sampled
+    return Cost(model.flops_per_token * trained, decoding, held=4 * model.parameters)
 
 
-def _cost_eval(spec: Eval, shape: Shape) -> Cost:
+def _cost_eval(spec: Eval, model: Architecture) -> Cost:
     rows = [min(each.limit or PROBLEMS[each.task], PROBLEMS[each.task]) for each in spec.sets.values()]
-    return Cost(decoding=2 * shape.parameters * sum(rows) * spec.max_new_tokens)
+    return Cost(decoding=2 * model.parameters * sum(rows) * spec.max_new_tokens)
 
 
 def _examples(spec: Sft) -> int | None:
@@ -137,12 +137,14 @@ class Kind:
     parents: tuple[str, ...] = ()  # the kinds that it may follow, or A_MODEL
     has_model: bool = False  # its directory holds `model/`, which is evaluated
     is_shared: bool = False  # by seeds and experiments: it lands in runs/data/
-    shape: Callable[[Any, int], Shape] | None = None  # (section, ids): of a model that it makes from nothing
+    architecture: Callable[[Any, int], Architecture] | None = (
+        None  # (section, ids): of a model that it makes from nothing
+    )
     check: Callable[[Any, Refuse], None] = lambda spec, refuse: None
     check_above: str | None = None  # `module:function`: a check that needs the tokenizer, see pipeline.hooks
     made_of: Callable[[Any, bool], dict] = lambda spec, fetch: {}  # digests of what it reads beside rows
     versions: tuple[str, ...] = ()  # modules above whose VERSION says what a name stands for
-    cost: Callable[[Any, Shape], Cost] = lambda spec, shape: Cost()
+    cost: Callable[[Any, Architecture], Cost] = lambda spec, model: Cost()
 
 
 KINDS = {
@@ -158,7 +160,7 @@ KINDS = {
         Pretrain,
         "pretrain.train",
         parents=("prepare",),
-        shape=lambda spec, ids: Shape(ids, spec.n_layer, spec.n_embd, spec.block_size),
+        architecture=lambda spec, ids: Architecture(ids, spec.n_layer, spec.n_embd, spec.block_size),
         check=_check_pretrain,
         cost=_cost_pretrain,
     ),

@@ -4,7 +4,7 @@ import sys
 
 from pipeline.errors import UserError
 from pipeline.experiment import Experiment
-from pipeline.kinds import KINDS, Shape
+from pipeline.kinds import KINDS, Architecture
 from pipeline.sections import Plan
 
 DECODING = 0.1  # of `plan.flops` that is reached when decoding, which waits for memory
@@ -15,8 +15,8 @@ def cost(experiment: Experiment) -> tuple[float, float]:
     plan = _plan(experiment)
     seconds = held = 0.0
     for name in experiment.stage_names():
-        shape = experiment.shape(name) or Shape(experiment.tokenizer.base + 100)
-        took = KINDS[experiment.kind(name)].cost(experiment.stage(name), shape)
+        model = experiment.architecture(name) or Architecture(experiment.tokenizer.base + 100)
+        took = KINDS[experiment.kind(name)].cost(experiment.stage(name), model)
         seconds += (took.flops + took.decoding / DECODING) / plan.flops
         held += took.held
     return seconds / 3600, held / 1e9

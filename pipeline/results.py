@@ -13,7 +13,7 @@ IDENTITY = {"section": dict, "condition": str, "tokenizer": str, "data": dict, "
 PROGRESS = {"done": (int, float), "total": (int, float), "unit": str, "eta": (int, float)}
 
 
-class Result(NamedTuple):
+class StageFile(NamedTuple):
     """A finished stage."""
 
     identity: dict  # what decided it, and its outputs
@@ -25,7 +25,7 @@ class Result(NamedTuple):
         return {key: value for key, value in self.identity.items() if key != "outputs"}
 
 
-def read_result(directory: Path) -> Result | None:
+def read_result(directory: Path) -> StageFile | None:
     """stage.json; None where there is none. Raises UserError where it is not a finished stage's."""
     path = directory / "stage.json"
     if (content := read_json(path)) is None:
@@ -35,15 +35,15 @@ def read_result(directory: Path) -> Result | None:
     _require(record, {"seconds": (int, float)}, path)
     if not all(isinstance(value, str) for value in identity["outputs"].values()):
         raise UserError(f"{path}: outputs: are not SHA-256 by name; {REMEDY}")
-    return Result(identity, record)
+    return StageFile(identity, record)
 
 
-def read_started(directory: Path) -> Result | None:
+def read_started(directory: Path) -> StageFile | None:
     """started.json: the identity, without outputs, and the record as of its start; None where there is none."""
     path = directory / "started.json"
     if (content := read_json(path)) is None:
         return None
-    return Result(*_parts(content, path))
+    return StageFile(*_parts(content, path))
 
 
 def read_progress(directory: Path) -> dict | None:

@@ -29,7 +29,7 @@ from pipeline.identity import differences, differs, expected_identity, operation
 from pipeline.kinds import KINDS
 from pipeline.lock import locked
 from pipeline.provenance import provenance
-from pipeline.results import Result, read_result, read_started
+from pipeline.results import StageFile, read_result, read_started
 from pipeline.run import Run
 from pipeline.world import RANK
 
@@ -153,7 +153,7 @@ def _claim(
     write_json(directory / "started.json", {"identity": identity, "record": record})
 
 
-def _go_on(directory: Path, started: Result, record: dict) -> None:
+def _go_on(directory: Path, started: StageFile, record: dict) -> None:
     """Keep of earlier starts what may differ from this one; say which operational keys do."""
     kept = ("commit", "uncommitted", "source", "started", "host", "world_size", "operational")
     then = {key: started.record.get(key) for key in kept}
@@ -200,7 +200,7 @@ def _move_aside(directory: Path) -> None:
             print(f"stale now, to be rerun with --overwrite: {', '.join(map(str, stale))}", file=sys.stderr)
 
 
-def _readable(directory: Path) -> Result | None:
+def _readable(directory: Path) -> StageFile | None:
     """The result of a stage, if there is one that can be read."""
     with contextlib.suppress(UserError):
         return read_result(directory)

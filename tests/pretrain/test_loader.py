@@ -23,7 +23,7 @@ def write(directory, stretches: list[list[list[int]]]) -> None:
         tokens = np.array([token for ids in documents for token in ids], np.uint16)
         block = shards.Block(tokens, docs, np.empty((0, 2), np.uint32), [])
         with shards.Writer(directory, number) as writer:
-            writer.append(shards.Encoded({split: block for split in shards.SPLITS}, Counter()))
+            writer.append(shards.Encoded(dict.fromkeys(shards.SPLITS, block), Counter()))
             done[f"{number:05}"] = writer.close()
     prepare.write_index(directory, CONDITION, done)
 
