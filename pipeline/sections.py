@@ -188,6 +188,7 @@ class Grpo:
     loss: Literal["grpo", "dr_grpo", "dapo"]
     precision: Precision
     save_every: Operational[Count0] = 0  # steps; a multiple of the steps per generation; 0 is never
+    report_to: Operational[Dashboard | list[Dashboard]] = "none"  # beside metrics.jsonl
     trainer: dict[str, Any] = Field(default_factory=dict)  # passed on to TRL's GRPOConfig
 
 
