@@ -49,7 +49,8 @@ def write(tmp_path):
 
     def file(mode="token", **stages):
         path = tmp_path / "small.yaml"
-        sections = {"base": {"run": "import", "base": "nowhere", "rows": "random"}}
+        (tmp_path / "model.safetensors").touch()  # the public weights; make_parent is what is made of them
+        sections = {"base": {"run": "import", "base": str(tmp_path), "rows": "random"}}
         sections |= {name: SPEC | changes for name, changes in stages.items()}
         content = {"vocabulary": "multiplication", "tokenizer": {"base": 512}, "seeds": [0]}
         content |= {"conditions": {"arm": {"mode": mode}}, "stages": sections}
@@ -161,6 +162,45 @@ def test_a_killed_run_goes_on_to_the_same_weights(run, monkeypatch, write):
         assert record(straight)[key] == record(killed)[key] > 0, key
     parent = load_file(straight.parent / "base" / "model" / "model.safetensors")
     assert not all(torch.equal(tensors[name], parent[name]) for name in tensors)
+
+
+def test_how_a_run_is_done_may_change_in_the_middle_of_it(run, monkeypatch):
+    """Other micro-batches, checkpoints and dashboards: the same completions, and the weights but for rounding."""
+    changes = {"steps": 4, "micro_batch": 4, "save_every": 2}
+    straight = run(straight=changes)
+    show = grpo.GroupReport.show
+
+    def die(self, step):
+        show(self, step)
+        if step == 3:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(grpo.GroupReport, "show", die)
+        with pytest.raises(KeyboardInterrupt):
+            run(changed=changes)
+    told, saved = [], []
+    monkeypatch.setattr(
+        finetuning.training, "dashboards", lambda run, names, step: lambda line: told.append((names, line))
+    )
+    save = trl_trainer.GroupTrainer._save_checkpoint
+    monkeypatch.setattr(
+        trl_trainer.GroupTrainer,
+        "_save_checkpoint",
+        lambda self, *a: saved.append(self.state.global_step) or save(self, *a),
+    )
+    directory = run(changed={**changes, "micro_batch": 2, "save_every": 1, "report_to": "tensorboard"})
+    assert saved == [3, 4] and [(names, line["step"]) for names, line in told] == [
+        ("tensorboard", 3),
+        ("tensorboard", 4),
+    ]
+    assert [line["step"] for line in lines(directory / "metrics.jsonl")] == [1, 2, 3, 4]
+    completions = [
+        [sample["completions"] for sample in lines(d / "samples.jsonl")] for d in (straight, directory)
+    ]
+    assert completions[0] == completions[1]
+    rewards = [[line["reward"] for line in lines(d / "metrics.jsonl")] for d in (straight, directory)]
+    assert rewards[0] == rewards[1]
 
 
 def test_a_run_killed_behind_its_last_step_only_has_its_model_left_to_write(run, monkeypatch):

@@ -33,7 +33,7 @@ tokenizer: {base: 4096}
 conditions: {baseline: {mode: plain}, mul_tokens: {mode: token}}
 seeds: [0]
 stages:
-  base: {run: import, base: none, rows: random}
+  base: {run: import, base: FOLDER, rows: random}
   tune: &sft {run: sft, from: base, task: gsm8k, data: sample, examples: 24, batch_size: 4, micro_batch: 2,
     max_length: 120, lr: 1e-3, schedule: cosine, warmup: 1, weight_decay: 0.1, precision: fp32}
   whole_batches: {<<: *sft, micro_batch: 4}
@@ -69,7 +69,8 @@ def arms(tmp_path_factory):
     from transformers import GPT2Config, GPT2LMHeadModel
 
     folder = tmp_path_factory.mktemp("sft")
-    (folder / "small.yaml").write_text(YAML)
+    (folder / "model.safetensors").touch()  # the public weights; what the stage makes of them, we make here
+    (folder / "small.yaml").write_text(YAML.replace("FOLDER", str(folder)))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RUNS", str(folder / "runs"))
         for condition in ("baseline", "mul_tokens"):
