@@ -5,7 +5,7 @@ from typing import NoReturn
 from pipeline.arms import Experiment
 from pipeline.errors import UserError
 from pipeline.files import ROOT
-from pipeline.hooks import METRICS, hook
+from pipeline.hooks import METRICS, VOCABULARY, hook
 from pipeline.kinds import KINDS, MODEL_KINDS, Refuse, may_follow
 from pipeline.sections import Compare
 
@@ -21,6 +21,8 @@ def check(experiment: Experiment) -> None:
     if experiment.vocabulary not in vocabularies:
         there = ", ".join(vocabularies)
         refuse("vocabulary", f"no tokenizer/vocabularies/{experiment.vocabulary}.py; there are {there}")
+    hook(VOCABULARY)(experiment.vocabulary)
+    _check_numbers(experiment, refuse)
     if len(set(experiment.seeds)) < len(experiment.seeds):
         refuse("seeds", "a seed is named twice")
     for name, condition in experiment.conditions.items():
@@ -30,6 +32,16 @@ def check(experiment: Experiment) -> None:
         _check_stage(experiment, name, refuse)
     if experiment.compare:
         _check_compare(experiment, experiment.compare, refuse)
+
+
+def _check_numbers(experiment: Experiment, refuse: Refuse) -> None:
+    """Groups of digits are for conditions that split numbers into them, and there for no other."""
+    grouped = [name for name, own in experiment.conditions.items() if own.numbers in ("left", "right")]
+    if grouped and experiment.tokenizer.group is None:
+        key = f"conditions.{grouped[0]}.numbers"
+        refuse(key, "left and right need tokenizer.group, the digits of a group; set it, for example to 3")
+    if experiment.tokenizer.group and not grouped:
+        refuse("tokenizer.group", "no condition splits numbers left or right; remove it")
 
 
 def _check_stage(experiment: Experiment, name: str, refuse: Refuse) -> None:

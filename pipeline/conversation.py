@@ -6,6 +6,18 @@ VERSION = 1  # raise it with any change of what is written here or in tokenizer/
 SPEAKERS = {"system": "System", "user": "User", "assistant": "Assistant"}
 
 
+# The same for tokenizer_config.json. Whitespace around the blocks of a template is trimmed, so newlines are quoted.
+# An earlier answer stands in it as the model wrote it, facts by their tokens' names.
+JINJA = (
+    """{% for message in messages %}{% if not loop.first %}{{ "\\n" }}{% endif %}"""
+    """{% if message['role'] == 'assistant' %}Assistant: {{ message['content'] | trim }}{{ eos_token }}"""
+    """{% elif message['role'] == 'user' %}User: {{ message['content'] | trim }}"""
+    """{% elif message['role'] == 'system' %}System: {{ message['content'] | trim }}"""
+    """{% else %}{{ raise_exception('no role ' + message['role']) }}{% endif %}{% endfor %}"""
+    """{% if add_generation_prompt %}{% if messages %}{{ "\\n" }}{% endif %}Assistant:{% endif %}"""
+)
+
+
 def conversation(question: str, answer: str | None = None) -> list[dict[str, str]]:
     """The messages of a single turn; without an answer, a prompt."""
     messages = [{"role": "user", "content": question}]

@@ -39,6 +39,12 @@ def write_json(path: Path, content: Any) -> None:
     os.replace(aside, path)
 
 
+def obey_umask(path: Path) -> None:
+    """Give a file the mode that open() would: safetensors 0.8.0 writes 0600 (huggingface/safetensors#782)."""
+    os.umask(umask := os.umask(0))
+    path.chmod(0o666 & ~umask)
+
+
 def read_json(path: Path) -> Any:
     """The content of a file of strict JSON; None where there is none. Raises UserError where it cannot be read."""
     try:

@@ -8,7 +8,8 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-CONDITION = "tokenizer.conditions:Condition"  # Condition.of(experiment, name).fingerprint()
+CONDITION = "tokenizer.conditions:Condition"  # Condition.of(experiment, name).identity()
+VOCABULARY = "eval.tasks.probes:check"  # (name) refuses a vocabulary that does not keep its contract
 METRICS = "eval.tasks.probes:metrics"  # (experiment) → what `compare.metric` may name, beside problem sets
 
 
@@ -18,9 +19,9 @@ def hook(name: str) -> Any:
 
 
 def fingerprint(experiment: Any, condition: str) -> str:
-    """SHA-256 of what decides how a condition writes text."""
+    """SHA-256 of what decides how a condition writes text, its vocabulary's source included."""
     condition_type = hook(CONDITION)
-    return _fingerprint(condition_type.of(experiment, condition), condition_type.fingerprint)
+    return _fingerprint(condition_type.of(experiment, condition), condition_type.identity)
 
 
 @functools.cache  # it takes a tenth of a second, and `status` asks for every stage

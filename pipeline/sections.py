@@ -42,11 +42,15 @@ class Tokenizer:
         50256  # BPE ranks of GPT-2 kept
     )
     match: Literal["strict", "weak"] = "strict"  # weak also rewrites a bare `6*9`, as published
+    group: Annotated[int, BeforeValidator(_integral), Field(ge=2, le=4)] | None = (
+        None  # digits of the longest group that `numbers: left` and `right` split off
+    )
 
 
 @strict
 class ConditionSection:
     mode: Literal["plain", "token", "echo", "placebo", "value"]
+    numbers: Literal["bpe", "digits", "left", "right"] = "bpe"  # how numbers are split
     seeds: Count | None = None  # how many of the experiment's seeds it gets, from the first; all if not said
 
 

@@ -131,7 +131,7 @@ def encode_chunk(recipe: Recipe, chunk: Chunk) -> Encoded:
             writers["val"].add(text)
             continue
         owed += writers["train"].add(text) * recipe.drills / (1 - recipe.drills)
-        while owed > 0 and owed >= len(encoder.encode(drill.canonical)) / 2:  # chunks err both ways
+        while owed > 0 and owed >= len(encoder.baseline.encode_ordinary(drill.canonical)) / 2:  # chunks err both ways
             owed -= writers["train"].add(drill)
             drill = next(drills)
     return Encoded({split: writer.block() for split, writer in writers.items()}, counts)
@@ -201,10 +201,11 @@ class _Writer:
         doc = len(self.docs)
         if text.facts:
             ids = self.encoder.encode_facts(text.text)
-            plain = len(self.encoder.bpe.encode_to_numpy(text.canonical, disallowed_special=())) + 1
         else:  # as encode() does it, without a Python object for every id
             ids = self.encoder.bpe.encode_to_numpy(text.text, disallowed_special=())
-            plain = len(ids) + 1
+        plain = len(ids) + 1
+        if text.facts or self.encoder.bpe is not self.encoder.baseline:
+            plain = len(self.encoder.baseline.encode_to_numpy(text.canonical, disallowed_special=())) + 1
         tokens = np.full(len(ids) + 1, self.encoder.eos, np.uint16)
         tokens[:-1] = ids
         self.tokens.append(tokens)

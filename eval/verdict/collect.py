@@ -140,7 +140,7 @@ class Study:
 
 def collect(experiment: Experiment) -> Study:
     """Every arm of the file. Raises UserError if results cannot be read or do not belong together."""
-    prints = {name: Condition.of(experiment, name).fingerprint() for name in experiment.conditions}
+    prints = {name: Condition.of(experiment, name).identity() for name in experiment.conditions}
     shards = {}
     for path in sorted(runs_dir().glob("data/*/stage.json")):
         if done := _finished(path.parent):

@@ -72,10 +72,11 @@ PARTS = st.sampled_from(
 
 @given(st.lists(PARTS, max_size=30).map("".join))
 def test_looking_at_lines_alone_finds_what_looking_everywhere_finds(text):
-    lines = list(lexer.products(text))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lexer, "_lines", lambda text: [(0, len(text))])
-        assert list(lexer.products(text)) == lines
+    for op in lexer.OPERATORS:
+        lines = list(lexer.equations(text, op))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(lexer, "_lines", lambda text, sign: [(0, len(text))])
+            assert list(lexer.equations(text, op)) == lines
 
 
 @given(st.integers(2, 9999), st.integers(2, 9999))

@@ -4,7 +4,7 @@ A vocabulary is one file with the six names below. Everything else (ids, conditi
 heat maps, digit-wise working) asks it; nothing outside this folder knows multiplication.
 """
 
-from tokenizer.lexer import products
+from tokenizer.lexer import equations
 
 _PAIRS = [(a, b) for a in range(1, 10) for b in range(a, 10)]
 _INDEX = {(a, b): index for index, (a, b) in enumerate(_PAIRS)}
@@ -22,15 +22,15 @@ def spell(index: int) -> tuple[str, str]:
 def find(text: str, weak: bool = False) -> list[tuple[int, int, int]]:
     """(start, end, index) of every true fact in `text`, in order. `weak` also takes a bare `6*9`."""
     spans = []
-    for product in products(text, bare=weak):
+    for found in equations(text, "*", bare=weak):
         # Compared as written: `06 * 9` and `6 * 9 = 054` are not facts.
-        index = _INDEX.get(tuple(sorted((int(product.a), int(product.b)))))
+        index = _INDEX.get(tuple(sorted((int(found.a), int(found.b)))))
         if (
             index is not None
-            and len(product.a) == len(product.b) == 1
-            and product.c in (None, spell(index)[1])
+            and len(found.a) == len(found.b) == 1
+            and found.c in (None, spell(index)[1])
         ):
-            spans.append((product.start, product.end, index))
+            spans.append((found.start, found.end, index))
     return spans
 
 

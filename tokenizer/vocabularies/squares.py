@@ -1,6 +1,6 @@
 """The squares of 2 to 20, `<SQ_12_144>`: a second vocabulary, the proof that a new idea is one file like this."""
 
-from tokenizer.lexer import products
+from tokenizer.lexer import equations
 
 _ROOTS = range(2, 21)
 
@@ -16,11 +16,11 @@ def spell(index: int) -> tuple[str, str]:
 def find(text: str, weak: bool = False) -> list[tuple[int, int, int]]:
     """(start, end, index) of every true square `12 * 12 = 144` in `text`. `weak` also takes a bare `12 * 12`."""
     spans = []
-    for product in products(text, bare=weak):
-        if product.a == product.b and product.a in map(str, _ROOTS):
-            index = _ROOTS.index(int(product.a))
-            if product.c in (None, spell(index)[1]):
-                spans.append((product.start, product.end, index))
+    for found in equations(text, "*", bare=weak):
+        if found.a == found.b and found.a in map(str, _ROOTS):
+            index = _ROOTS.index(int(found.a))
+            if found.c in (None, spell(index)[1]):
+                spans.append((found.start, found.end, index))
     return spans
 
 
