@@ -14,7 +14,7 @@ JINJA = (
     """{% elif message['role'] == 'user' %}User: {{ message['content'] | trim }}"""
     """{% elif message['role'] == 'system' %}System: {{ message['content'] | trim }}"""
     """{% else %}{{ raise_exception('no role ' + message['role']) }}{% endif %}{% endfor %}"""
-    """{% if add_generation_prompt %}{% if messages %}{{ "\\n" }}{% endif %}Assistant:{% endif %}"""
+    """{% if add_generation_prompt %}{{ "\\n" }}Assistant:{% endif %}"""
 )
 
 

@@ -131,7 +131,9 @@ def encode_chunk(recipe: Recipe, chunk: Chunk) -> Encoded:
             writers["val"].add(text)
             continue
         owed += writers["train"].add(text) * recipe.drills / (1 - recipe.drills)
-        while owed > 0 and owed >= len(encoder.baseline.encode_ordinary(drill.canonical)) / 2:  # chunks err both ways
+        while (
+            owed > 0 and owed >= len(encoder.baseline.encode_ordinary(drill.canonical)) / 2
+        ):  # chunks err both ways
             owed -= writers["train"].add(drill)
             drill = next(drills)
     return Encoded({split: writer.block() for split, writer in writers.items()}, counts)

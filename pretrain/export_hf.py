@@ -6,6 +6,11 @@ GPT-2's Conv1D holds the transpose of nn.Linear's weight, the square `c_proj` to
 is refused, and nothing is left, unless GPT2LMHeadModel reads every tensor back and computes the same logits. The two
 are compared in float64 on the fp32 weights: a wrong tensor shows as plainly, while in fp32 rounding alone reached
 1.1e-5 on a trained model.
+
+What other tools need is in the directory: the chat template, the context (`model_max_length`, `n_ctx`), the ids that
+are never to be sampled (`suppress_tokens` in generation_config.json). vLLM ignores those: give it
+`logit_bias={id: -100, …}` of them. `pipeline("text-generation")` cuts a prompt that is too long on the left if it is
+called with `handle_long_generation="hole"`. llama.cpp's GGUF knows no Split pre-tokenizer: see tokenizer/encode.py.
 """
 
 import json
@@ -19,6 +24,7 @@ from safetensors.torch import load_file, save_file
 from model import GPT, GPTConfig, to_hf
 from pipeline import stage
 from pipeline.errors import UserError, cli
+from pipeline.files import obey_umask
 from tokenizer import encode
 from tokenizer.encode import Encoder
 
@@ -34,8 +40,8 @@ def export(model: GPT, encoder: Encoder, directory: Path, card: str = "") -> lis
 
     config = model.config
     if config.vocab_size != encoder.size:
-        said = f"the model has {config.vocab_size} ids and {encoder.condition.name} {encoder.size}"
-        raise UserError(f"{directory}: {said}; train it with this experiment's tokenizer")
+        why = f"the model has {config.vocab_size} ids and {encoder.condition.name} {encoder.size}"
+        raise UserError(f"{directory}: {why}; train it with this experiment's tokenizer")
     tensors = to_hf({name: t.detach().float().cpu() for name, t in model.state_dict().items()}, config)
     aside = directory.with_name(f".{directory.name}.aside")
     shutil.rmtree(aside, ignore_errors=True)
@@ -43,11 +49,12 @@ def export(model: GPT, encoder: Encoder, directory: Path, card: str = "") -> lis
         aside.mkdir(parents=True)
         GPT2Config(
             vocab_size=config.vocab_size, n_positions=config.block_size, n_embd=config.n_embd, n_layer=config.n_layer,
-            n_head=config.n_head, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=encoder.eos,
+            n_head=config.n_head, n_ctx=config.block_size, use_cache=True, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=encoder.eos,
             eos_token_id=encoder.eos, pad_token_id=encoder.pad, architectures=["GPT2LMHeadModel"], dtype="float32",
         ).save_pretrained(aside)  # fmt: skip
         save_file(tensors, aside / "model.safetensors", {"format": "pt"})
-        files = ["config.json", "model.safetensors", *encode.save(encoder, aside)]
+        obey_umask(aside / "model.safetensors")
+        files = ["config.json", "model.safetensors", *encode.save(encoder, aside, config.block_size)]
         if card:
             (aside / "README.md").write_text(card, encoding="utf-8")
             files.append("README.md")

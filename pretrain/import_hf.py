@@ -9,7 +9,8 @@ vocabulary is the experiment's BPE and EOS: `tokenizer.base` + 1 ids, 50257 for 
 other ids are made by `rows`, as a function of the seed alone, so that the conditions of a seed start from the
 same weights:
 
-    mean      every new row is the mean of the trained ones (Hewitt 2021, "Initializing New Word Embeddings")
+    mean      every new row is the mean of the trained ones (Hewitt 2021, "Initializing New Word Embeddings"), that
+              of a group of digits (`tokenizer.group`) the mean of its digits' rows
     random    every new row is drawn from the normal distribution with the trained rows' mean and deviation,
     by column
 
@@ -30,7 +31,8 @@ from pipeline.errors import UserError, cli
 from pipeline.files import sha256
 from pipeline.hub import base_directory
 from pretrain.export_hf import export
-from tokenizer import encode
+from tokenizer import encode, gpt2
+from tokenizer.conditions import EOS
 from tokenizer.encode import Encoder
 
 
@@ -42,15 +44,17 @@ def widen(directory: Path, encoder: Encoder, rows: str, seed: int) -> GPT:
     config, tensors = read_directory(directory)
     trained = encoder.eos + 1
     if config.vocab_size != trained:
-        said = f"it has {config.vocab_size} ids; tokenizer.base {encoder.eos} needs a model of {trained}"
-        raise UserError(f"{directory}: not a base for this experiment: {said}")
-    ours = {token: i for token, i in encoder.hf.get_vocab().items() if i < trained}
-    if read_vocabulary(directory) != ours:
+        why = f"it has {config.vocab_size} ids; tokenizer.base {encoder.eos} needs a model of {trained}"
+        raise UserError(f"{directory}: not a base for this experiment: {why}")
+    if read_vocabulary(directory) != gpt2.vocabulary(encoder.eos) | {EOS: encoder.eos}:
         raise UserError(f"{directory}: its vocabulary is not GPT-2's; take a base that was trained with that")
     state = from_hf(tensors, replace(config, padded_vocab=trained))
     old = state["wte.weight"].float()
     state["wte.weight"] = torch.cat([old, new_rows(old, encoder.size - trained, rows, seed)])
-    return GPT.from_tensors(state, replace(config, vocab_size=encoder.size, padded_vocab=encoder.size))
+    model = GPT.from_tensors(state, replace(config, vocab_size=encoder.size, padded_vocab=encoder.size))
+    if rows == "mean":
+        model.average_rows(encoder.group_spellings())
+    return model
 
 
 def new_rows(old: Tensor, count: int, rule: str, seed: int) -> Tensor:
@@ -71,8 +75,8 @@ def read_vocabulary(directory: Path) -> dict[str, int]:
         added = {token["content"]: token["id"] for token in content["added_tokens"]}
         return content["model"]["vocab"] | added
     except FileNotFoundError:
-        said = "holds neither vocab.json nor tokenizer.json, so its vocabulary cannot be checked"
-        raise UserError(f"{directory}: {said}; put its tokenizer's files there") from None
+        why = "holds neither vocab.json nor tokenizer.json, so its vocabulary cannot be checked"
+        raise UserError(f"{directory}: {why}; put its tokenizer's files there") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{directory}: its tokenizer cannot be read ({error!r}); fetch it again") from None
 

@@ -58,7 +58,9 @@ class Encoder:
     def group_spellings(self) -> dict[int, list[int]]:
         """Every id of a group of digits and the ids of those digits, the same in every condition."""
         groups = enumerate(numbers.groups(self.condition.group), self.condition.first_group)
-        return {token: [self.baseline.encode_single_token(digit) for digit in digits] for token, digits in groups}
+        return {
+            token: [self.baseline.encode_single_token(digit) for digit in digits] for token, digits in groups
+        }
 
     def encode_segments(self, segments: list[str | int]) -> list[int]:
         """Ids of text segments and control ids, in order."""
@@ -111,7 +113,9 @@ class Encoder:
         names = dict(enumerate(condition.names, base))
         split = [pre_tokenizers.ByteLevel(add_prefix_space=False)]
         if condition.numbers != "bpe":
-            vocab |= {f"<|unused_{vocab[names[i]]}|>": vocab[names[i]] for i in self.groups if names[i] in vocab}
+            vocab |= {
+                f"<|unused_{vocab[names[i]]}|>": vocab[names[i]] for i in self.groups if names[i] in vocab
+            }
             merges = [pair for pair in merges if not re.search("[0-9]", "".join(pair))]
             digits = Regex(numbers.piece(condition.numbers, condition.group))
             split.insert(0, pre_tokenizers.Split(digits, "isolated"))
@@ -138,7 +142,9 @@ class Encoder:
 
 def _encoding(condition: Condition, pattern: str, ranks: dict[bytes, int]) -> tiktoken.Encoding:
     name = f"gpt2-{condition.base}-{condition.numbers}"
-    return tiktoken.Encoding(name, pat_str=pattern, mergeable_ranks=ranks, special_tokens={EOS: condition.base})
+    return tiktoken.Encoding(
+        name, pat_str=pattern, mergeable_ranks=ranks, special_tokens={EOS: condition.base}
+    )
 
 
 def for_run(experiment: Experiment, condition: str) -> Encoder:
@@ -148,22 +154,24 @@ def for_run(experiment: Experiment, condition: str) -> Encoder:
 def save(encoder: Encoder, directory: Path, context: int | None = None) -> list[str]:
     """Write what a model directory needs of its tokenizer, the Hugging Face files and condition.json; their names.
 
-    `context` is the model's, in tokens. generation_config.json suppresses the ids that the condition never trains;
-    vLLM reads no `suppress_tokens` there (nor anywhere), so in its samples they can occur, though never likely.
+    `context` is the model's, in tokens. generation_config.json suppresses the ids that the condition never trains.
     """
     directory.mkdir(parents=True, exist_ok=True)
     if context is not None:
         encoder.hf.model_max_length = context
-    encoder.hf.save_pretrained(directory)
+    encoder.hf.save_pretrained(directory, save_jinja_files=False)
+    path = directory / "tokenizer_config.json"
+    config = json.loads(path.read_text()) | {
+        "tokenizer_class": "PreTrainedTokenizerFast"
+    }  # transformers 4 has it too
+    path.write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n")
     generation = {"bos_token_id": encoder.eos, "eos_token_id": encoder.eos, "pad_token_id": encoder.pad}
     generation["suppress_tokens"] = encoder.suppressed
     (directory / "generation_config.json").write_text(json.dumps(generation, indent=1) + "\n")
     condition = encoder.condition
     content = asdict(condition) | {"fingerprint": condition.fingerprint()}
     (directory / "condition.json").write_text(json.dumps(content, indent=1) + "\n")
-    names = ["condition.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"]
-    template = directory / "chat_template.jinja"
-    return [*names, template.name] if template.exists() else names
+    return ["condition.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"]
 
 
 def save_model(model, encoder: Encoder, directory: Path, card: str) -> list[str]:

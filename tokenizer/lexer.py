@@ -34,7 +34,7 @@ _AFTER = re.compile(rf"\w|[.,:]\d|{_SPACE}*(?:{_OPERATOR}|x{_SPACE}|\\(?:times|c
 _REACH = 80  # characters looked at on the left; spaces between an operator and its number are few
 
 
-class Equation(NamedTuple):
+class Span(NamedTuple):
     """Characters [start, end) of the text read `a op b = c`, the numbers as written; c is None for a bare `a op b`."""
 
     start: int
@@ -52,7 +52,7 @@ def _patterns(op: str) -> tuple[re.Pattern, re.Pattern]:
     return re.compile(left + right), re.compile(sign)
 
 
-def equations(text: str, op: str, bare: bool = False) -> Iterator[Equation]:
+def equations(text: str, op: str, bare: bool = False) -> Iterator[Span]:
     """Every stand-alone equation of two integers and the sign `op` in `text`, in order, without overlaps.
 
     `bare` also yields `a op b` without `= c`, unless a number follows its equals sign: then the equation is
@@ -69,7 +69,7 @@ def equations(text: str, op: str, bare: bool = False) -> Iterator[Equation]:
                 and (not _BEFORE.search(head) or _BULLET.search(head))
             )
             if stands:
-                yield Equation(match.start(), match.end(), a, b, c)
+                yield Span(match.start(), match.end(), a, b, c)
             start = match.end() if stands else match.end(1)
 
 

@@ -1,16 +1,21 @@
 """Show how each condition writes a text: its tokens, coloured, with their ids.
 
-python -m tokenizer.show "6 * 9 = 54 eggs"
-python -m tokenizer.show --vocabulary squares --base 4096 "12 * 12 = 144"
+    python -m tokenizer.show "6 * 9 = 54 eggs"
+    python -m tokenizer.show --vocabulary squares --base 4096 "12 * 12 = 144"
+    python -m tokenizer.show --numbers bpe digits left right --modes plain "1234567 * 10 = 12345670"
+
+Every mode with every way to split numbers that is asked for; without --numbers as GPT-2 splits them.
 """
 
 import argparse
+import itertools
 import sys
 
 from pipeline.errors import UserError, cli
 from pipeline.files import ROOT
 from tokenizer.conditions import MODES, Condition
 from tokenizer.encode import Encoder
+from tokenizer.numbers import GROUPED, SCHEMES
 
 # The published conditions by their usual names; any experiment may call them otherwise.
 NAMES = {
@@ -28,13 +33,12 @@ def tokens(encoder: Encoder, text: str) -> list[tuple[str, int]]:
     condition = encoder.condition
     ids = encoder.encode_facts(text)
     return [
-        (condition.names[i - condition.base] if i >= condition.base else _printable(encoder, i), i)
-        for i in ids
+        (_printable(encoder, i) if i in encoder.text else condition.names[i - condition.base], i) for i in ids
     ]
 
 
 def _printable(encoder: Encoder, token: int) -> str:
-    return encoder.bpe.decode_single_token_bytes(token).decode("utf-8", "backslashreplace").replace("\n", "⏎")
+    return encoder.text[token].decode("utf-8", "backslashreplace").replace("\n", "⏎")
 
 
 def paint(pieces: list[tuple[str, int]], facts: range, colour: bool) -> tuple[str, str]:
@@ -66,16 +70,25 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--vocabulary", default="multiplication", choices=vocabularies)
     parser.add_argument("--base", type=int, default=50256, help="ranks of GPT-2's BPE that are kept")
     parser.add_argument("--match", default="strict", choices=("strict", "weak"))
+    parser.add_argument("--modes", nargs="+", default=MODES, choices=MODES)
+    parser.add_argument(
+        "--numbers", nargs="+", default=["bpe"], choices=SCHEMES, help="how numbers are split"
+    )
+    parser.add_argument(
+        "--group", type=int, choices=(2, 3, 4), help="digits of a group; 3 where one is needed"
+    )
     parser.add_argument("--color", default="auto", choices=("auto", "always", "never"))
     args = parser.parse_args(argv)
     if not 256 <= args.base <= 50256:
         raise UserError(f"--base {args.base}: GPT-2's BPE has ranks 256 to 50256")
+    group = args.group or (3 if set(args.numbers) & set(GROUPED) else None)
     colour = args.color == "always" or args.color == "auto" and sys.stdout.isatty()
-    for mode in MODES:
-        encoder = Encoder(Condition(NAMES[mode], mode, args.vocabulary, args.base, args.match))
+    for mode, scheme in itertools.product(args.modes, args.numbers):
+        name = NAMES[mode] if args.numbers == ["bpe"] else f"{NAMES[mode]}, numbers: {scheme}"
+        encoder = Encoder(Condition(name, mode, args.vocabulary, args.base, args.match, scheme, group))
         pieces = tokens(encoder, args.text)
         facts = encoder.count_facts(token for _, token in pieces)
-        print(f"{NAMES[mode]} ({mode}): {len(pieces)} tokens, {facts} {'fact' if facts == 1 else 'facts'}")
+        print(f"{name} ({mode}): {len(pieces)} tokens, {facts} {'fact' if facts == 1 else 'facts'}")
         for line in paint(pieces, encoder.fact_ids, colour):
             print(f"  {line}")
 

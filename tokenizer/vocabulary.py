@@ -71,7 +71,7 @@ def _names(facts: ModuleType) -> Iterator[str]:
         yield "FACTS is not a tuple of names"
     for name in facts.FACTS:
         if not isinstance(name, str) or not re.fullmatch(r"<[A-Za-z][!-;=?-~]*>", name):
-            yield f"FACTS: {name!r} is not a name like <MUL_6_9_54>, in ASCII and without spaces"
+            yield f"FACTS: {name!r} is not a name like <NAME_1_2>, in ASCII and without spaces"
     if len(set(facts.FACTS)) < len(facts.FACTS):
         yield "FACTS names a fact twice"
     cells = [facts.cell(index) for index in range(len(facts.FACTS))]
@@ -103,7 +103,11 @@ def _false_facts(facts: ModuleType) -> Iterator[str]:
     true = set(spelled)
     for index in range(0, len(spelled), -(-len(spelled) // SAMPLE)):
         expression, value = spelled[index]
-        values = [f"{value}0", f"1{value}", f"{value}.5", str(int(value) + 1)] if value.isdecimal() else [f"{value}x"]
+        values = (
+            [f"{value}0", f"1{value}", f"{value}.5", str(int(value) + 1)]
+            if value.isdecimal()
+            else [f"{value}x"]
+        )
         wrong = [(expression, other) for other in (*values, spelled[index - 1][1])]
         wrong += [(f"1{expression}", value)] if expression[0].isdecimal() else []
         for weak, pair in product((False, True), wrong):
@@ -137,7 +141,9 @@ def _many_facts(facts: ModuleType) -> Iterator[str]:
 def _working(facts: ModuleType) -> Iterator[str]:
     for a, op, b in product((0, 1, 2, 7, 9, 12, 47, 605), "+-*/", (0, 1, 3, 8, 13, 86)):
         steps = facts.work(a, op, b)
-        if steps is not None and not (isinstance(steps, list) and steps and all(isinstance(s, str) for s in steps)):
+        if steps is not None and not (
+            isinstance(steps, list) and steps and all(isinstance(s, str) for s in steps)
+        ):
             yield f"work({a}, {op!r}, {b}) is {steps!r}, neither None nor a list of steps"
 
 
@@ -149,7 +155,9 @@ def _questions(facts: ModuleType) -> Iterator[str]:
     for kind, pairs in probes.items():
         if not isinstance(kind, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", kind):
             yield f"probes(): {kind!r} is no name for a kind: letters, digits, _ and - alone"
-        if not pairs or not all(len(pair) == 2 and all(isinstance(s, str) and s for s in pair) for pair in pairs):
+        if not pairs or not all(
+            len(pair) == 2 and all(isinstance(s, str) and s for s in pair) for pair in pairs
+        ):
             yield f"probes(): '{kind}' is not a list of (expression, value), both text"
 
 

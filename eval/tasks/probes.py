@@ -47,7 +47,9 @@ def check(name: str) -> None:
         for expression, value in pairs:
             exact = errors.evaluate(expression)
             if not grade(value, value)["correct"]:
-                raise UserError(f"{file}: probes(): the value '{value}' of '{expression}' is not read as a number")
+                raise UserError(
+                    f"{file}: probes(): the value '{value}' of '{expression}' is not read as a number"
+                )
             if exact is not None and not answers.same(value, str(exact)):
                 raise UserError(f"{file}: probes(): '{expression} = {value}' is false: it is {exact}")
     for a, op, b in itertools.product((2, 7, 12, 47, 605), "+-*", (3, 8, 13, 86)):

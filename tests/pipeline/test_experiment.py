@@ -76,7 +76,7 @@ def test_a_wrong_key_type_or_value_is_one_line_that_names_file_and_key(change, m
 
 
 def test_a_condition_has_no_place_for_a_hyperparameter():
-    assert set(ConditionSection.__dataclass_fields__) == {"mode", "seeds"}
+    assert set(ConditionSection.__dataclass_fields__) == {"mode", "numbers", "seeds"}
 
 
 def test_numbers_are_read_as_people_write_them(tmp_path):

@@ -2,18 +2,20 @@
 nothing."""
 
 import json
+import os
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
 
 import model as module
 from model import GPT, GPTConfig
+from pipeline.conversation import conversation
 from pipeline.errors import UserError
 from pretrain import export_hf
 from pretrain.export_hf import export
-from tokenizer import encode
+from tokenizer import chat, encode
 from tokenizer.conditions import Condition
 from tokenizer.encode import Encoder
 
@@ -40,6 +42,9 @@ def test_transformers_loads_the_directory_and_computes_the_same(model, tmp_path)
     assert (theirs(ids).logits - model(ids)).abs().max() < 1e-5
     assert len(tokenizer) == theirs.config.vocab_size == len(theirs.transformer.wte.weight) == ENCODER.size
     config, generation = theirs.config, theirs.generation_config
+    written = json.loads((tmp_path / "model/config.json").read_text())
+    assert (written["n_ctx"], written["n_positions"], written["use_cache"]) == (40, 40, True)
+    assert tokenizer.model_max_length == 40
     assert {config.eos_token_id, generation.eos_token_id, tokenizer.eos_token_id} == {ENCODER.eos}
     assert {config.pad_token_id, generation.pad_token_id, tokenizer.pad_token_id} == {ENCODER.pad}
     assert {config.resid_pdrop, config.embd_pdrop, config.attn_pdrop} == {0.0}
@@ -105,3 +110,44 @@ def test_reads_what_pretraining_left(model, tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"cut")
     with pytest.raises(UserError, match="rerun pretrain"):
         export_hf.read(tmp_path)
+
+
+@pytest.mark.parametrize("umask, mode", [(0o022, 0o644), (0o027, 0o640), (0o002, 0o664)])
+def test_every_file_obeys_the_umask(model, tmp_path, umask, mode):
+    """safetensors writes 0600, which no colleague can read."""
+    before = os.umask(umask)
+    try:
+        export(model, ENCODER, tmp_path / "model", "# made so")
+        theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
+        theirs.config.use_cache = False  # as trainers leave it
+        encode.save_model(theirs, ENCODER, tmp_path / "trained", "# trained so")
+    finally:
+        os.umask(before)
+    for directory in ("model", "trained"):
+        modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / directory).iterdir()}
+        assert modes == dict.fromkeys(modes, mode)
+    assert json.loads((tmp_path / "trained/config.json").read_text())["use_cache"] is True
+
+
+@pytest.mark.parametrize("numbers, group", [("bpe", None), ("digits", None), ("left", 2), ("right", 2)])
+def test_transformers_pipeline_chats_and_cuts_what_is_too_long(model, tmp_path, numbers, group):
+    """As strangers use a model: from its directory alone, with messages, and with more than its context."""
+    encoder = Encoder(Condition("any", "echo", "multiplication", 512, numbers=numbers, group=group))
+    model = GPT(GPTConfig(encoder.size, 2, 2, 32, 40)).init_weights(0)
+    export(model, encoder, tmp_path / "model")
+    chat_pipeline = pipeline("text-generation", str(tmp_path / "model"), device="cpu")
+    asked = []
+    chat_pipeline.model.register_forward_pre_hook(
+        lambda module, args, kwargs: asked.append(kwargs["input_ids"][0].tolist()), with_kwargs=True
+    )
+    messages = conversation("What is 12 * 345?")
+    options = {"max_new_tokens": 8, "do_sample": False}
+    (reply,) = chat_pipeline(messages, **options)
+    assert asked[0] == chat.prompt_ids(encoder, messages)
+    assert [message["role"] for message in reply["generated_text"]] == ["user", "assistant"]
+    said = encoder.hf.encode(reply["generated_text"][-1]["content"])
+    assert not set(said) & set(encoder.suppressed)
+    asked.clear()
+    (reply,) = chat_pipeline("123 and 45 " * 40, handle_long_generation="hole", **options)
+    assert len(asked[0]) == 40 - 8 and reply["generated_text"]
+    assert asked[0] == encoder.encode("123 and 45 " * 40)[-32:]

@@ -74,6 +74,20 @@ def test_rows_are_made_by_the_named_rule():
     assert not torch.equal(drawn, new_rows(old, 300, "random", 1))
 
 
+@pytest.mark.parametrize("numbers", ["bpe", "right"])
+def test_groups_of_digits_begin_as_the_mean_of_their_digits(base, tmp_path, numbers):
+    """In every condition alike, whether it uses them or not."""
+    encoder = Encoder(Condition("any", "plain", "multiplication", 512, numbers=numbers, group=2))
+    rows = widen(tmp_path / "public", encoder, "mean", 0).wte.weight
+    digit = [encoder.encode(str(value))[0] for value in range(10)]
+    for value in (0, 7, 42, 99):
+        row = rows[encoder.condition.first_group + value]
+        assert torch.allclose(row, (rows[digit[value // 10]] + rows[digit[value % 10]]) / 2)
+    assert torch.equal(rows[encoder.pad], rows[encoder.condition.first_fact])  # the mean of all, as ever
+    drawn = widen(tmp_path / "public", encoder, "random", 0).wte.weight
+    assert len(drawn) == encoder.size and not torch.allclose(drawn[-1], rows[-1])
+
+
 def test_a_model_of_another_size_is_refused(base, tmp_path):
     with pytest.raises(UserError, match="it has 513 ids; tokenizer.base 1024 needs a model of 1025"):
         widen(tmp_path / "public", Encoder(Condition("baseline", "plain", "multiplication", 1024)), "mean", 0)

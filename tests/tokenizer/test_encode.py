@@ -1,9 +1,12 @@
 import json
+from functools import cache
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from pipeline.conversation import as_text, conversation
+from pipeline.conversation import SPEAKERS, as_text, conversation
 from pipeline.errors import UserError
 from tokenizer import chat, encode
 from tokenizer.conditions import MODES, Condition
@@ -12,8 +15,9 @@ from tokenizer.encode import Encoder
 TEXT = "Each of 6 boxes holds 9 eggs: 6 * 9 = 54 eggs.\n\nnaïve 日本 <<6*9=54>>54"
 
 
-def make(mode="token", base=4096, vocabulary="multiplication"):
-    return Encoder(Condition("any", mode, vocabulary, base))
+@cache
+def make(mode="token", base=4096, vocabulary="multiplication", numbers="bpe", group=None):
+    return Encoder(Condition("any", mode, vocabulary, base, numbers=numbers, group=group))
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -69,7 +73,7 @@ def test_a_conversation_as_a_document_is_encoded_as_the_conversation(mode):
     ]
     first, second = (chat.example(encoder, part)[0] for part in (messages[:2], messages))
     assert [*encoder.encode_facts(as_text(messages[:2])), encoder.eos] == first
-    assert [i for i in [*encoder.encode_facts(as_text(messages)), encoder.eos]] == [
+    assert [*encoder.encode_facts(as_text(messages)), encoder.eos] == [
         i for n, i in enumerate(second) if i != encoder.eos or n == len(second) - 1
     ]
 
@@ -90,7 +94,7 @@ def test_answers_are_rewritten_questions_never_and_eos_is_supervised():
     ]
     ids, labels = chat.example(encoder, messages)
     supervised = [i for i in labels if i != chat.IGNORE]
-    assert [i == l for i, l in zip(ids, labels) if l != chat.IGNORE] == [True] * len(supervised)
+    assert all(i == label for i, label in zip(ids, labels) if label != chat.IGNORE)
     assert supervised.count(encoder.eos) == ids.count(encoder.eos) == 2 and labels[-1] == encoder.eos
     assert encoder.count_facts(ids) == encoder.count_facts(supervised) == 2
     assert encoder.render(supervised) == " Yes: 6 * 9 = 54 2 * 3 = 6"
@@ -106,3 +110,32 @@ def test_a_prompt_is_the_beginning_of_its_example(mode):
         assert ids[: len(prompt)] == prompt and set(labels[: len(prompt)]) == {chat.IGNORE}
         assert chat.IGNORE not in labels[len(prompt) :]
         assert prompt == chat.prompt_ids(make("plain"), conversation(question))
+
+
+CONTENT = st.text(max_size=12) | st.sampled_from(
+    ["6 * 9 = 54", " 1234567 eggs \n\n", "<b>", "{{ x }}", "'s", "54"]
+)
+TURN = st.fixed_dictionaries({"role": st.sampled_from(list(SPEAKERS)), "content": CONTENT})
+
+
+@pytest.mark.parametrize("numbers, group", [("bpe", None), ("digits", None), ("left", 3), ("right", 2)])
+@pytest.mark.parametrize("mode", ["plain", "token", "echo"])
+@settings(max_examples=40)
+@given(messages=st.lists(TURN, min_size=1, max_size=5))
+def test_the_saved_chat_template_gives_the_ids_of_a_prompt(mode, numbers, group, messages):
+    encoder = make(mode, numbers=numbers, group=group)
+    condition = encoder.condition
+    written = [
+        message | {"content": condition.written(condition.rewrite(message["content"]))}
+        if message["role"] == "assistant"  # as the model itself wrote it
+        else message
+        for message in messages
+    ]
+    ids = encoder.hf.apply_chat_template(written, add_generation_prompt=True, return_dict=False)
+    assert ids == chat.prompt_ids(encoder, messages)
+    assert encoder.hf.apply_chat_template(written, return_dict=False) == chat.example(encoder, messages)[0]
+
+
+def test_a_role_that_the_template_does_not_know_is_refused():
+    with pytest.raises(Exception, match="no role tool"):
+        make().hf.apply_chat_template([{"role": "tool", "content": "54"}])

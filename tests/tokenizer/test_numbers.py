@@ -29,7 +29,9 @@ def make(mode="plain", split=("right", 3), vocabulary="multiplication", base=409
 RUN = st.text("0123456789", min_size=1, max_size=40)
 GLUED = st.tuples(st.sampled_from(["", " ", "  ", "\t", "\n\n", "a", "é", "$", "-", "3.", "1,", "٣", "²", "x "]), RUN,
                   st.sampled_from(["", " ", "  \n", "b", ".5", ",000", "%", "'s", "٣", "½", "日"])).map("".join)  # fmt: skip
-FACT = st.sampled_from(["6 * 9 = 54", "3*4=12", "12 × 12 = 144", "6 + 9 = 15", " 9 x 9 = 81.", "<<6*9=54>>54"])
+FACT = st.sampled_from(
+    ["6 * 9 = 54", "3*4=12", "12 × 12 = 144", "6 + 9 = 15", " 9 x 9 = 81.", "<<6*9=54>>54"]
+)
 CONTROL = st.sampled_from(["<|endoftext|>", "<|reserved_3|>", "<MUL_6_9_54>", "<|unused_1065|>", "<|pad|>12"])
 TEXT = st.lists(st.one_of(GLUED, FACT, RUN, st.text(max_size=6)), max_size=8).map("".join)
 
@@ -114,7 +116,9 @@ def test_what_a_split_does_not_use_is_reserved_and_suppressed(split):
     assert used == (set(groups) if split[0] in numbers.GROUPED else set())
     for i in groups:
         assert (i in encoder.suppressed) == names[i - 4096].startswith("<|reserved_") == (i not in used)
-    untrained = {i for i, token in encoder.text.items() if i < 4096 and re.search(rb".[0-9]|[0-9].", token, re.S)}
+    untrained = {
+        i for i, token in encoder.text.items() if i < 4096 and re.search(rb".[0-9]|[0-9].", token, re.S)
+    }
     assert {i for i in encoder.suppressed if i < 4096} == (untrained if split[0] != "bpe" else set())
     shown = encoder.hf.decode(list(encoder.encode("007 apples, 1234")), skip_special_tokens=True)
     assert shown == "007 apples, 1234"
@@ -128,12 +132,15 @@ def test_a_saved_tokenizer_splits_by_itself_and_keeps_its_splits(split, tmp_path
     encode.save(encoder, tmp_path / "one", context=64)
     sizes = {"n_embd": 8, "n_layer": 1, "n_head": 1, "vocab_size": encoder.size}
     (tmp_path / "one/config.json").write_text(json.dumps({"model_type": "gpt2", **sizes}))
+    config = json.loads((tmp_path / "one/tokenizer_config.json").read_text())
+    assert config["model_max_length"] == 64 and "Assistant:" in config["chat_template"]
     first = AutoTokenizer.from_pretrained(tmp_path / "one")
     first.save_pretrained(tmp_path / "two")
     second = AutoTokenizer.from_pretrained(tmp_path / "two")
     for tokenizer in (first, second):
         assert tokenizer.encode(written) == ids and tokenizer.decode(ids) == written
         assert len(tokenizer) == encoder.size and tokenizer.model_max_length == 64
+        assert tokenizer.chat_template == encoder.hf.chat_template
     back = encode.from_dir(tmp_path / "one")
     assert back.condition == encoder.condition and back.encode("1234567") == encoder.encode("1234567")
 

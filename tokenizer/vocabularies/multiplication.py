@@ -25,11 +25,7 @@ def find(text: str, weak: bool = False) -> list[tuple[int, int, int]]:
     for found in equations(text, "*", bare=weak):
         # Compared as written: `06 * 9` and `6 * 9 = 054` are not facts.
         index = _INDEX.get(tuple(sorted((int(found.a), int(found.b)))))
-        if (
-            index is not None
-            and len(found.a) == len(found.b) == 1
-            and found.c in (None, spell(index)[1])
-        ):
+        if index is not None and len(found.a) == len(found.b) == 1 and found.c in (None, spell(index)[1]):
             spans.append((found.start, found.end, index))
     return spans
 

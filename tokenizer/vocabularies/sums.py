@@ -34,7 +34,9 @@ def work(a: int, op: str, b: int) -> list[str] | None:
     if op != "+" or max(a, b) < 10:
         return None
     lines, total = [], 0
-    for place, (x, y) in enumerate(zip(reversed(str(a).zfill(len(str(b)))), reversed(str(b).zfill(len(str(a)))))):
+    for place, (x, y) in enumerate(
+        zip(reversed(str(a).zfill(len(str(b)))), reversed(str(b).zfill(len(str(a)))))
+    ):
         both = sorted((int(x), int(y)))
         if both[0]:
             lines.append(" = ".join(spell(_INDEX[tuple(both)])))
