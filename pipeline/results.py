@@ -1,15 +1,17 @@
-"""The one reader of what a stage leaves on disk: stage.json, and while it runs started, progress and failed.json.
+"""The one reader and writer of stage.json and, while a stage runs, started.json; and the reader of what is beside.
 
-Whatever a file holds, the answer is a value of the shape asked for or one line with the remedy.
+Whatever a file holds, the answer is a value of the shape asked for or one line with the remedy. An identity is
+held against what it should be; a record, which nothing is compared with, carries the SHA-256 of its other keys.
 """
 
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.errors import UserError
-from pipeline.files import read_json
+from pipeline.files import digest, read_json, write_json
 
 IDENTITY = {"section": dict, "condition": str, "tokenizer": str, "data": dict, "outputs": dict}
+REMEDY = "remove the stage's directory and rerun it"
 PROGRESS = {"done": (int, float), "total": (int, float), "unit": str, "eta": (int, float)}
 
 
@@ -25,25 +27,27 @@ class StageFile(NamedTuple):
         return {key: value for key, value in self.identity.items() if key != "outputs"}
 
 
+def write_result(path: Path, content: StageFile) -> None:
+    """Write stage.json or started.json."""
+    record = content.record | {"sha256": digest(content.record)}
+    write_json(path, {"identity": content.identity, "record": record})
+
+
 def read_result(directory: Path) -> StageFile | None:
     """stage.json; None where there is none. Raises UserError where it is not a finished stage's."""
     path = directory / "stage.json"
-    if (content := read_json(path)) is None:
+    if (content := _stage_file(path)) is None:
         return None
-    identity, record = _parts(content, path)
-    _require(identity, IDENTITY, path)
-    _require(record, {"seconds": (int, float)}, path)
-    if not all(isinstance(value, str) for value in identity["outputs"].values()):
+    _require(content.identity, IDENTITY, path)
+    _require(content.record, {"seconds": (int, float)}, path)
+    if not all(isinstance(value, str) for value in content.identity["outputs"].values()):
         raise UserError(f"{path}: outputs: are not SHA-256 by name; {REMEDY}")
-    return StageFile(identity, record)
+    return content
 
 
 def read_started(directory: Path) -> StageFile | None:
     """started.json: the identity, without outputs, and the record as of its start; None where there is none."""
-    path = directory / "started.json"
-    if (content := read_json(path)) is None:
-        return None
-    return StageFile(*_parts(content, path))
+    return _stage_file(directory / "started.json")
 
 
 def read_progress(directory: Path) -> dict | None:
@@ -54,18 +58,17 @@ def read_failure(directory: Path) -> dict | None:
     return _read(directory / "failed.json", {"error": str})
 
 
-REMEDY = "remove the stage's directory and rerun it"
-
-
-def _parts(content: Any, path: Path) -> tuple[dict, dict]:
-    if not isinstance(content, dict) or content.keys() != {"identity", "record"}:
-        raise UserError(f"{path}: is not a stage's; {REMEDY}")
-    _require(content, {"identity": dict, "record": dict}, path)
-    return content["identity"], content["record"]
+def _stage_file(path: Path) -> StageFile | None:
+    if (content := _read(path, {"identity": dict, "record": dict})) is None:
+        return None
+    told = content["record"].pop("sha256", None)  # earlier versions wrote none
+    if content.keys() != {"identity", "record"} or told not in (None, digest(content["record"])):
+        raise UserError(f"{path}: damaged since it was written; {REMEDY}")
+    return StageFile(**content)
 
 
 def _read(path: Path, shape: dict[str, Any]) -> dict | None:
-    if (content := read_json(path)) is None:
+    if (content := read_json(path)) is None and not path.exists():
         return None
     if not isinstance(content, dict):
         raise UserError(f"{path}: is not a stage's; {REMEDY}")

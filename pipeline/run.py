@@ -8,10 +8,11 @@ from typing import Any, NoReturn
 
 from pipeline.errors import UserError
 from pipeline.experiment import Experiment
-from pipeline.files import sha256, write_json
+from pipeline.files import sha256
 from pipeline.identity import section
 from pipeline.progress import Bar
 from pipeline.provenance import hardware
+from pipeline.results import StageFile, write_result
 from pipeline.world import RANK
 
 
@@ -85,7 +86,6 @@ class Run:
         identity = self.identity | {"outputs": {name: sha256(self.dir / name) for name in sorted(outputs)}}
         own = {"path": str(self.dir), "experiment": self.experiment.name, "stage": self.name}
         now = {"seconds": self.seconds(), **hardware()}
-        content = {"identity": identity, "record": own | self.record | now | record}
-        write_json(self.dir / "stage.json", content)
+        write_result(self.dir / "stage.json", StageFile(identity, own | self.record | now | record))
         for leftover in ("progress.json", "started.json"):
             (self.dir / leftover).unlink(missing_ok=True)

@@ -29,7 +29,7 @@ from pipeline.identity import differences, differs, expected_identity, operation
 from pipeline.kinds import KINDS
 from pipeline.lock import locked
 from pipeline.provenance import provenance
-from pipeline.results import StageFile, read_result, read_started
+from pipeline.results import StageFile, read_result, read_started, write_result
 from pipeline.run import Run
 from pipeline.world import RANK
 
@@ -150,7 +150,7 @@ def _claim(
     if not resumable:
         _clear(directory)
     (directory / "failed.json").unlink(missing_ok=True)
-    write_json(directory / "started.json", {"identity": identity, "record": record})
+    write_result(directory / "started.json", StageFile(identity, record))
 
 
 def _go_on(directory: Path, started: StageFile, record: dict) -> None:

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import signal
@@ -231,3 +232,141 @@ def test_what_was_logged_after_the_last_checkpoint_is_forgotten(tmp_path):
     forget_lines(metrics, 4)
     assert metrics.read_text() == '{"step": 1}\n{"step": 4}\n'
     forget_lines(tmp_path / "none.jsonl", 4)
+
+
+# --- operational keys, provenance, locks --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "change", ["micro_batch=3", "compile=true", "report_to=tensorboard", "keep=9", "save_every=7"]
+)
+def test_a_stopped_run_goes_on_with_another_operational_key(runs, tmp_path, capsys, change):
+    """The experiment file itself is edited, as one does after an out-of-memory error."""
+    key, _, value = change.partition("=")
+    path = tmp_path / "own.yaml"
+    path.write_text(f"extends: {QUICKSTART}\n")
+    argv = [str(path), "mul_tokens", "0"]
+    finish("prepare", argv=argv)
+    with stage.begin("pretrain", argv, "", resumable=True) as run:
+        (run.dir / "checkpoint").touch()
+    path.write_text(f"extends: {QUICKSTART}\nstages: {{pretrain: {{{key}: {value}}}}}\n")
+    capsys.readouterr()
+    with stage.begin("pretrain", argv, "", resumable=True) as run:
+        assert (run.dir / "checkpoint").exists()
+        (run.dir / "out.json").touch()
+        run.finish(["out.json"])
+    said = capsys.readouterr().err
+    assert f"{key}: " in said and "since it was started; bits may differ from an undisturbed run" in said
+    record = json.loads((run.dir / "stage.json").read_text())["record"]
+    assert record["operational"][key] != record["earlier"][0]["operational"][key]
+    path.write_text(f"extends: {QUICKSTART}\n")
+    assert finish("pretrain", argv=argv) is False  # and what is done stays done
+
+
+def test_a_stopped_run_is_not_gone_on_with_another_decisive_key(runs, tmp_path):
+    path = tmp_path / "own.yaml"
+    path.write_text(f"extends: {QUICKSTART}\n")
+    argv = [str(path), "mul_tokens", "0"]
+    finish("prepare", argv=argv)
+    with stage.begin("pretrain", argv, "", resumable=True):
+        pass
+    path.write_text(f"extends: {QUICKSTART}\nstages: {{pretrain: {{lr: 1e-3}}}}\n")
+    with pytest.raises(UserError, match=r"made otherwise \(section.lr: 0.005 → 0.001\)"):
+        finish("pretrain", argv=argv)
+
+
+def test_the_commit_and_the_source_are_those_of_the_start(runs, monkeypatch):
+    """A commit made, or a file edited, in the middle of a run claims nothing."""
+    from pipeline import provenance
+
+    with stage.begin("tokenizer", ARM, "") as run:
+        started = dict(run.record)
+        monkeypatch.setattr(provenance, "_git", lambda *words: "made since")
+        monkeypatch.setattr(provenance, "source_hash", lambda: "edited since")
+        assert f"commit: {started['commit']}" in run.card()
+        (run.dir / "out.json").touch()
+        run.finish(["out.json"])
+    record = json.loads((directory("tokenizer") / "stage.json").read_text())["record"]
+    assert all(record[key] == started[key] for key in ("commit", "uncommitted", "source", "versions"))
+    assert record["commit"] != "made since" and record["seconds"] >= 0 and record["device"]
+
+
+def test_the_source_hash_sees_every_folder_and_no_test(monkeypatch, tmp_path):
+    from pipeline import provenance
+
+    seen = []
+    monkeypatch.setattr(
+        provenance, "sha256", lambda path: seen.append(path.relative_to(ROOT).as_posix()) or "x"
+    )
+    provenance.source_hash()
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout.split()
+    code = {path for path in tracked if path.endswith((".py", ".sh", ".sbatch")) and (ROOT / path).exists()}
+    assert set(seen) >= {path for path in code if not path.startswith(("tests/", "."))}
+    assert not any(path.startswith(("tests/", "runs/", ".")) for path in seen)
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_not_taken_for_a_held_lock(runs, monkeypatch, number):
+    def flock(file, operation):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with pytest.raises(
+        UserError, match=r"its file system gives no locks \(.*set RUNS to a disk that has them"
+    ):
+        finish("tokenizer")
+
+
+def test_a_look_at_the_status_locks_nobody_out(runs, monkeypatch):
+    """`status` holds the lock for a moment; a stage that begins in it has to wait, and not to fail."""
+    answers = iter([BlockingIOError(errno.EWOULDBLOCK, "held"), None])
+
+    def flock(file, operation):
+        if error := next(answers, None):
+            raise error
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    assert finish("tokenizer") is True
+
+
+# --- what was removed after use -----------------------------------------------------------------------------
+
+
+def small(tmp_path):
+    path = tmp_path / "quickstart.yaml"
+    path.write_text(
+        f"extends: {QUICKSTART}\nstages: {{tokenizer: null, sft_tulu: null, sft_gsm8k: null, sft_tinygsm: null, "
+        "sft_curriculum: null, grpo: null}\ncompare: null\n"
+    )
+    return str(path)
+
+
+def test_what_is_finished_stays_finished_when_its_shards_are_removed(runs, tmp_path, capsys):
+    """Prepared data are gigabytes, and are removed after use: arm.sh must not prepare them again."""
+    argv = [small(tmp_path), "mul_tokens", "0"]
+    for kind in ("prepare", "pretrain", "export"):
+        finish(kind, argv=argv)
+    prepared = directory("prepare")
+    moved = prepared.rename(tmp_path / "away")
+    experiment = load(argv[0])
+    assert state(experiment, "mul_tokens", 0, "pretrain")[0] == "done"
+    assert state(experiment, "mul_tokens", 0, "prepare")[0] == "waiting"  # the evaluation measures on it
+    print_todo(experiment, "mul_tokens", 0)
+    assert capsys.readouterr().out.splitlines() == ["prepare prepare", "eval export"]
+    moved.rename(prepared)
+    finish("eval", argv=argv)
+    prepared.rename(moved)
+    assert state(experiment, "mul_tokens", 0, "prepare") == ("done", "removed since")
+    capsys.readouterr()
+    print_todo(experiment, "mul_tokens", 0)
+    assert capsys.readouterr().out == ""
+    assert finish("pretrain", argv=argv) is False
+
+
+def test_a_parent_that_is_made_anew_makes_its_children_wait(runs, tmp_path):
+    argv = [small(tmp_path), "mul_tokens", "0"]
+    for kind in ("prepare", "pretrain", "export"):
+        finish(kind, argv=argv)
+    with pytest.raises(RuntimeError), stage.begin("pretrain", [*argv, "--overwrite"], ""):
+        raise RuntimeError("no luck")
+    assert state(load(argv[0]), "mul_tokens", 0, "export") == ("waiting", "for its parent")
