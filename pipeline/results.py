@@ -4,6 +4,7 @@ Whatever a file holds, the answer is a value of the shape asked for or one line 
 held against what it should be; a record, which nothing is compared with, carries the SHA-256 of its other keys.
 """
 
+import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,7 +30,8 @@ class StageFile(NamedTuple):
 
 def write_result(path: Path, content: StageFile) -> None:
     """Write stage.json or started.json."""
-    record = content.record | {"sha256": digest(content.record)}
+    record = json.loads(json.dumps(content.record))  # as it will be read: keys are words, and sort as such
+    record["sha256"] = digest(record)
     write_json(path, {"identity": content.identity, "record": record})
 
 

@@ -22,7 +22,7 @@ def finish(kind, name=None, resumable=False):
     with stage.begin(kind, [*ARM, *filter(None, [name])], "", resumable) as run:
         if run:
             (run.dir / "out.json").write_text("made")
-            run.finish(["out.json"], prompts={"drawn": 3})
+            run.finish(["out.json"], prompts={2: 3, 10: (4, 5.0)})
 
 
 def path_of(name):
