@@ -8,6 +8,7 @@ trains.
 import copy
 import math
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ from transformers import TrainerCallback
 
 import training
 from pipeline import world
-from pipeline.files import last_checkpoint
+from pipeline.errors import UserError
+from pipeline.files import forget_lines, read_json, sha256, write_json
 from pipeline.progress import Bar
 from pipeline.sections import Grpo, Sft
 from pipeline.stage import Run
@@ -87,6 +89,7 @@ def settings(spec: Sft | Grpo, seed: int, directory: Path) -> dict[str, Any]:
         eval_strategy="no",
         save_strategy="steps" if spec.save_every else "no",
         save_steps=spec.save_every or 1,
+        save_total_limit=2,  # should the last one be damaged
         push_to_hub=False,
     )
 
@@ -102,6 +105,39 @@ def configure(config: type, run: Run, owned: dict[str, Any], free: dict[str, Any
         run.refuse("trainer", f"TRL refuses: {str(error).splitlines()[0]}")
 
 
+# --- checkpoints --------------------------------------------------------------------------------------------
+
+SAVED = ("model.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.json")  # by transformers
+SUMS = "sha256.json"  # of these, written behind them: a checkpoint without it is not whole
+
+
+def resume(run: Run, place: Place) -> tuple[str | None, int]:
+    """The last whole checkpoint and its step, (None, 0) without any; and the logs as they were then.
+
+    Rank 0 looks, for all.
+    """
+    folder = run.dir / "checkpoints"
+    step = place.gather(_last_whole(folder) if world.RANK == 0 else 0)[0]
+    for name in ("metrics.jsonl", "samples.jsonl"):
+        forget_lines(run.dir / name, step)
+    return str(folder / f"checkpoint-{step}") if step else None, step
+
+
+def _last_whole(folder: Path) -> int:
+    steps = [
+        int(path.parent.name.removeprefix("checkpoint-")) for path in folder.glob(f"checkpoint-*/{SUMS}")
+    ]
+    for step in sorted(steps, reverse=True):
+        path = folder / f"checkpoint-{step}"
+        try:
+            if all(sha256(path / name) == told for name, told in read_json(path / SUMS).items()):
+                return step
+        except UserError:  # a file of it is gone, or unreadable
+            pass
+        print(f"{path}: damaged since it was saved, so an earlier one is taken", file=sys.stderr)
+    return 0
+
+
 # --- the trainer --------------------------------------------------------------------------------------------
 
 Log = Callable[[int, dict[str, float]], None]  # (step, TRL's metrics of it)
@@ -115,7 +151,7 @@ class Update:
         super().__init__(*args, **kwargs)
         for callback in (transformers.PrinterCallback, transformers.ProgressCallback):
             self.remove_callback(callback)
-        self.add_callback(SaveAsSaid())
+        self.add_callback(Checkpoints())
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         if self.optimizer is None:
@@ -136,11 +172,16 @@ class Update:
         """Training tells nobody; TRL tells the Hub of every run."""
 
 
-class SaveAsSaid(TrainerCallback):
-    """Lets a run that goes on save as often as its file says now; transformers goes by what the checkpoint says."""
+class Checkpoints(TrainerCallback):
+    """Saved as often as the file says now, where transformers goes by what the checkpoint says; each with its SHA-256."""
 
     def on_train_begin(self, args, state, control, **kwargs):
         state.compute_steps(args, state.max_steps)
+
+    def on_save(self, args, state, control, **kwargs):
+        if state.is_world_process_zero:
+            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            write_json(folder / SUMS, {name: sha256(folder / name) for name in SAVED})
 
 
 class Report:
@@ -160,13 +201,19 @@ class Report:
         self.bar.update(done, note)
 
 
-def fit(trainer: Any, run: Run, place: Place, unit: str, attempt: Callable[[nn.Module, int], None]) -> None:
-    """Train to the end, from the last checkpoint if there is one.
+def fit(
+    trainer: Any,
+    run: Run,
+    place: Place,
+    checkpoint: str | None,
+    unit: str,
+    attempt: Callable[[nn.Module, int], None],
+) -> None:
+    """Train to the end, from a checkpoint if there is one.
 
     Out of memory it raises UserError with a micro-batch that fits. `attempt(model, n)` is the heaviest forward and
     backward pass that n of the step's `unit` can ask for.
     """
-    checkpoint, _ = last_checkpoint(run.dir / "checkpoints")
     full = False
     try:
         trainer.train(resume_from_checkpoint=checkpoint)

@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 import os
+import sys
 from collections.abc import Callable
 from operator import itemgetter
 from pathlib import Path
@@ -66,22 +67,23 @@ def _finite(text: str) -> float:
 def forget_lines(path: Path, step: int, place: Callable[[dict], float] = itemgetter("step")) -> None:
     """Remove from a file of JSON lines what a killed run wrote after `step`, so that no step stands there twice.
 
-    `place` tells where among the steps a line belongs.
+    `place` tells where among the steps a line belongs. A line that cannot be read (a power loss leaves zeros) is
+    removed too, and said: the checkpoint that one goes on from is whole all the same.
     """
-    if RANK == 0 and path.exists():
-        lines = path.read_text(encoding="utf-8").split("\n")[:-1]  # without one that the kill cut short
-        kept = [f"{line}\n" for line in lines if place(json.loads(line)) <= step]
-        aside = path.with_name(f".{path.name}")
-        aside.write_text("".join(kept), encoding="utf-8")
-        os.replace(aside, path)
-
-
-def last_checkpoint(directory: Path) -> tuple[str | None, int]:
-    """The last checkpoint that transformers wrote whole into a directory, and its step; (None, 0) without any."""
-    whole = [path.parent for path in directory.glob("checkpoint-*/trainer_state.json")]  # written last
-    steps = {int(path.name.removeprefix("checkpoint-")): str(path) for path in whole}
-    step = max(steps, default=0)
-    return steps.get(step), step
+    if RANK or not path.exists():
+        return
+    kept, damaged = [], 0
+    for line in path.read_bytes().split(b"\n")[:-1]:  # without one that the kill cut short
+        try:
+            if place(json.loads(line)) <= step:
+                kept.append(line + b"\n")
+        except (ValueError, TypeError, KeyError):
+            damaged += 1
+    if damaged:
+        print(f"{path}: {damaged} lines cannot be read and are removed", file=sys.stderr)
+    aside = path.with_name(f".{path.name}")
+    aside.write_bytes(b"".join(kept))
+    os.replace(aside, path)
 
 
 def digest(content: Any) -> str:

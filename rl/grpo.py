@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING
 import training
 from pipeline import world
 from pipeline.errors import cli
-from pipeline.files import forget_lines, last_checkpoint
 from pipeline.sections import Grpo
 from pipeline.stage import Run
 from rl import prompts, rewards
@@ -78,9 +77,7 @@ def train(run: Run, place: Place) -> None:
         chosen = [prompts.choose(run, encoder, rollouts.config.block_size, rollouts.solve)]
     problems, counts = broadcast_object_list(chosen)[0]
     rollouts.gold = {tuple(problem["prompt"]): problem["gold"] for problem in problems}
-    _, step = last_checkpoint(run.dir / "checkpoints")
-    for name in ("metrics.jsonl", "samples.jsonl"):
-        forget_lines(run.dir / name, step)
+    checkpoint, step = finetuning.resume(run, place)
     with run.bar(run.spec.steps, "steps", step) as bar:
         trainer = trl_trainer.GroupTrainer(
             spec=run.spec,
@@ -93,7 +90,14 @@ def train(run: Run, place: Place) -> None:
             report=GroupReport(finetuning.Report(run, bar, step), rollouts),
         )
         sizes = max(map(len, rollouts.gold)), run.spec.max_new_tokens
-        finetuning.fit(trainer, run, place, "completions", lambda model, n: trainer.attempt(model, *sizes, n))
+        finetuning.fit(
+            trainer,
+            run,
+            place,
+            checkpoint,
+            "completions",
+            lambda model, n: trainer.attempt(model, *sizes, n),
+        )
     files = encode.save_model(model, encoder, run.dir / "model", run.card()) if world.RANK == 0 else []
     run.finish(
         [f"model/{name}" for name in files],

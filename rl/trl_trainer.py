@@ -77,7 +77,6 @@ def settings(spec: Grpo, seed: int, directory: Path) -> dict[str, Any]:
         multi_objective_aggregation="sum_then_normalize",
         disable_dropout=True,  # completions are sampled without: a policy that drops units is another one
         cast_lm_head_to_fp32=False,
-        save_total_limit=2,
     )
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import training
 from pipeline import world
 from pipeline.errors import UserError, cli
-from pipeline.files import forget_lines, last_checkpoint, read_json
+from pipeline.files import read_json
 from pipeline.sections import Sft
 from pipeline.stage import Run
 from sft.batches import Row, Shape, Unit, draw, group, make_row, pack, take
@@ -93,13 +93,11 @@ def train(run: Run, place: Place) -> None:
     shape = read_shape(run, encoder)
     run.check_precision()
     config = trl_trainer.configure(run)
-    _, step = last_checkpoint(run.dir / "checkpoints")
-    forget_lines(run.dir / "metrics.jsonl", step)
     units, records = schedule(run, encoder, shape)
     steps = len(units) // run.spec.batch_size
     if run.spec.warmup >= steps:
         run.refuse("warmup", f"{run.spec.warmup} steps are not less than the stage's {steps}; lower it")
-    outputs = trl_trainer.fit(run, place, encoder, units, config, step)
+    outputs = trl_trainer.fit(run, place, encoder, units, config)
     rows = [row for unit in units for row in unit]
     run.finish(
         outputs,

@@ -45,7 +45,6 @@ def settings(spec: Sft, seed: int, directory: Path) -> dict[str, Any]:
         num_train_epochs=1,
         max_steps=-1,
         loss_type="nll",
-        save_total_limit=1,
     )
 
 
@@ -160,10 +159,9 @@ def build(
     )
 
 
-def fit(
-    run: Run, place: Place, encoder: Encoder, units: list[Unit], config: SFTConfig, step: int
-) -> list[str]:
-    """Train the parent's model on the units, from `step` on, and save it in run.dir/model; the names of its files."""
+def fit(run: Run, place: Place, encoder: Encoder, units: list[Unit], config: SFTConfig) -> list[str]:
+    """Train the parent's model on the units, from the last checkpoint on; the names of the files of its model."""
+    checkpoint, step = finetuning.resume(run, place)
     size = run.spec.batch_size
     steps = [units[i : i + size] for i in range(0, len(units), size)]
     tokens = [sum(len(row.ids) for unit in batch for row in unit) for batch in steps]
@@ -186,7 +184,7 @@ def fit(
                 trainer.compute_loss(model, batch, num_items_in_batch=1).backward()
             model.zero_grad(set_to_none=True)
 
-        finetuning.fit(trainer, run, place, "rows", attempt)
+        finetuning.fit(trainer, run, place, checkpoint, "rows", attempt)
     if not trainer.is_world_process_zero():
         return []
     files = encode.save_model(trainer.model, encoder, run.dir / "model", run.card())

@@ -40,6 +40,7 @@ stages:
   packed: {<<: *sft, packing: true}
   interrupted: {<<: *sft, save_every: 2}
   killed: {<<: *sft, save_every: 2}
+  flipped: {<<: *sft, save_every: 2}
   curriculum:
     <<: *sft
     task: curriculum
@@ -339,6 +340,26 @@ def test_micro_batch_and_save_every_may_change_in_the_middle_of_a_run(arms, kill
     assert [line["step"] for line in log(directory)] == [1, 2, 3, 4, 5, 6]
 
 
+@CPU
+def test_a_damaged_checkpoint_is_passed_over_and_damaged_lines_are_said(arms, kill, capsys):
+    """A bit that flipped on the disk, and the zeros that a power loss leaves in a file."""
+    undisturbed = tune(arms, "tune")
+    with kill(5):
+        tune(arms, "flipped")
+    directory = arms[1] / "mul_tokens-s0/flipped"
+    file = directory / "checkpoints/checkpoint-4/model.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-100] ^= 1
+    file.write_bytes(content)
+    with open(directory / "metrics.jsonl", "ab") as metrics:
+        metrics.write(b"\0" * 50 + b"\n[1]\n")
+    tune(arms, "flipped")
+    told = capsys.readouterr().err
+    assert "checkpoint-4: damaged since it was saved, so an earlier one is taken" in told
+    assert "metrics.jsonl: 2 lines cannot be read and are removed" in told
+    assert differ(weights(undisturbed), weights(directory)) == 0 and log(directory) == log(undisturbed)
+
+
 def test_a_stage_killed_before_it_is_declared_done_has_lost_no_step(arms, monkeypatch):
     whole = weights(tune(arms, "tune"))
 
@@ -366,7 +387,7 @@ def test_out_of_memory_is_one_line_that_names_what_fits(arms, monkeypatch):
         with pytest.raises(UserError, match="stages.heavy.micro_batch: 8 rows .* micro_batch: 2 fits"):
             tune(arms, "heavy")
     directory = arms[1] / "mul_tokens-s0/heavy"
-    assert [path.name for path in (directory / "checkpoints").glob("checkpoint-*")] == ["checkpoint-2"]
+    assert {path.name for path in (directory / "checkpoints").glob("c*")} == {"checkpoint-1", "checkpoint-2"}
 
 
 def test_a_curriculum_keeps_its_phases_apart_and_in_order(arms, monkeypatch):
