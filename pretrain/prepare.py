@@ -38,7 +38,7 @@ from pipeline import stage
 from pipeline.errors import UserError, cli
 from pipeline.files import write_json
 from pipeline.identity import stage_dir
-from pipeline.progress import Bar
+from pipeline.progress import Bar, size
 from pipeline.sections import Prepare
 from pipeline.world import cores
 from pretrain import shards
@@ -237,10 +237,10 @@ def _check_disk(directory: Path, spec: Prepare) -> None:
     need = (spec.tokens + spec.val_tokens) * DISK_PER_TOKEN
     there = sum(path.stat().st_size for path in directory.glob("*/*.npy"))
     free = shutil.disk_usage(directory).free
-    print(f"prepare: about {need / 1e9:.2f} GB into {directory}; {free / 1e9:.1f} GB free", file=sys.stderr)
+    print(f"prepare: about {size(need)} into {directory}; {size(free)} free", file=sys.stderr)
     if need - there > free:
-        needs = f"needs about {(need - there) / 1e9:.1f} GB"
-        raise UserError(f"{directory}: {needs}, and {free / 1e9:.1f} GB are free; set RUNS to a larger disk")
+        message = f"needs about {size(need - there)}, and {size(free)} are free"
+        raise UserError(f"{directory}: {message}; set RUNS to a larger disk")
 
 
 @contextlib.contextmanager

@@ -1,4 +1,5 @@
 import ast
+import re
 import subprocess
 import sys
 
@@ -9,6 +10,8 @@ from pipeline.__main__ import main
 from pipeline.errors import UserError
 from pipeline.experiment import load
 from pipeline.files import ROOT
+from pipeline.identity import section
+from pipeline.plan import cost
 from pipeline.sections import ConditionSection
 from pipeline.yaml_file import read
 
@@ -191,7 +194,26 @@ def test_plan_gives_one_independent_line_per_arm(capsys):
     assert [line.split("  #")[0] for line in lines] == [
         f"bash scripts/arm.sh {QUICKSTART} {condition} 0" for condition in ("baseline", "mul_tokens")
     ]
-    assert all(" h, " in line and " GB" in line for line in lines)
+    assert all(re.search(r"  # \d+ min, [\d.]+ MB$", line) for line in lines)
+
+
+def test_a_plan_is_as_large_as_what_was_measured(capsys):
+    """Arms that were timed (pipeline/plan.py says where): within a fifth, small stages and all."""
+    for name, minutes in (("quickstart", 9.2), ("miniature", 2.0)):
+        seconds, held = cost(load(ROOT / f"experiments/{name}.yaml"))
+        assert abs(seconds / 60 / minutes - 1) < 0.2 and held > 1e6
+
+
+def test_a_stage_costs_by_the_model_that_it_has_and_not_by_the_first_of_the_file(tmp_path):
+    small = load(QUICKSTART)
+    wide = {"run": "pretrain", "from": "prepare", **section(small.stages["pretrain"]), "n_embd": 512}
+    wide = {key: value for key, value in wide.items() if value is not None and key not in ("parent", "betas")}
+    path = tmp_path / "two.yaml"
+    stages = {"wide": wide, "out": {"run": "export", "from": "wide"}}
+    path.write_text(yaml.safe_dump({"extends": str(QUICKSTART), "stages": stages}, sort_keys=False))
+    both = load(path)
+    assert both.architecture("export").width == 128 and both.architecture("eval_out").width == 512
+    assert cost(both)[0] > 5 * cost(small)[0]
 
 
 def test_no_code_outside_tokenizer_tells_conditions_apart():
