@@ -328,6 +328,9 @@ def from_hf(tensors: dict[str, Tensor], config: GPTConfig) -> dict[str, Tensor]:
 
 def _check(state: dict[str, Tensor], config: GPTConfig) -> None:
     """Raise UserError unless `state` has exactly a GPT's tensors in their shapes."""
+    layers = {name.split(".")[1] for name in state if name.startswith("h.")}
+    if len(layers) != config.n_layer:  # before as many modules are made, which could take for ever
+        raise UserError(f"n_layer is {config.n_layer}, and there are tensors of {len(layers)} layers")
     with torch.device("meta"):
         expected = {name: list(t.shape) for name, t in GPT(config).state_dict().items()}
     faults = [f"missing {name}" for name in expected.keys() - state.keys()]

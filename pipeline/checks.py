@@ -30,6 +30,8 @@ def check(experiment: Experiment) -> None:
             refuse(f"conditions.{name}.seeds", f"{condition.seeds} of {seeds} seeds; add seeds")
     for name in experiment.stages:
         _check_stage(experiment, name, refuse)
+    if experiment.eval and (above := KINDS["eval"].check_above):
+        hook(above)(experiment, experiment.eval, lambda key, why: refuse(f"eval.{key}", why))
     if experiment.compare:
         _check_compare(experiment, experiment.compare, refuse)
 

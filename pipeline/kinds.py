@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, NoReturn
 
 from pipeline import sample, weights
+from pipeline.hooks import TASK, hook
 from pipeline.sections import Eval, Export, Grpo, Import, Prepare, Pretrain, Sft, TokenizerStage
 
 Spec = TokenizerStage | Prepare | Pretrain | Export | Import | Sft | Grpo | Eval
 Refuse = Callable[[str, str], NoReturn]  # (key, why)
-PROBLEMS = {"gsm8k": 1319, "svamp": 1000, "hellaswag": 10042}  # of the whole test sets
 
 
 class Architecture(NamedTuple):
@@ -116,8 +116,9 @@ def _cost_grpo(spec: Grpo, model: Architecture) -> Cost:
 
 
 def _cost_eval(spec: Eval, model: Architecture) -> Cost:
-    rows = [min(each.limit or PROBLEMS[each.task], PROBLEMS[each.task]) for each in spec.sets.values()]
-    return Cost(decoding=2 * model.parameters * sum(rows) * spec.max_new_tokens)
+    wholes = [(each.limit, hook(TASK)(each.task).size) for each in spec.sets.values()]
+    rows = sum(min(limit or size, size) for limit, size in wholes)
+    return Cost(decoding=2 * model.parameters * rows * spec.max_new_tokens)
 
 
 def _examples(spec: Sft) -> int | None:
@@ -196,6 +197,7 @@ KINDS = {
         Eval,
         "eval.run",
         parents=(A_MODEL,),
+        check_above="eval.tasks:check",
         versions=("pipeline.conversation", "eval.tasks"),
         cost=_cost_eval,
     ),

@@ -5,35 +5,24 @@ to DATA_DIR, or a Hub id. The Hub is asked for rows by `download` alone, which c
 interruption; every stage then reads DATA_DIR/hub/<org>--<name>/, whose manifest.json has the revision, the
 files of each split, and their sizes and SHA-256. Files are streamed, a batch of rows at a time. `download` also
 fetches the public weights that an import stage starts from, into the Hub client's own cache.
+
+A row's values are checked here, by the `Format` of the benchmark or of the training data that reads it: one that
+is null, empty, of the wrong type or not UTF-8 is skipped, counted by reason and said, alike in every stage. A
+file that is broken, or that lacks a column, is one error that names it.
 """
 
 import hashlib
 import itertools
 import json
 import re
+import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pipeline.conversation import as_text, conversation
 from pipeline.errors import UserError
 from pipeline.files import cached_sha256, data_dir
-from pipeline.sample.documents import chats, documents, hellaswag
-from pipeline.sample.problems import word_problems
-from pipeline.sample.worked import drills, worked
-
-COLUMNS = {
-    "text": ("text",),
-    "tulu": ("messages",),
-    "gsm8k": ("question", "answer"),
-    "tinygsm": ("question", "code"),
-    "drills": ("question", "answer"),
-    "hellaswag": ("activity_label", "ctx", "endings", "label"),
-    "svamp": ("question", "answer"),
-}
-
-
-"""What the rows of each kind must have; whatever else a file holds comes along, but for `text`."""
-
+from pipeline.formats import Format, described, usable
 
 SPLITS = ("train", "validation", "test")
 
@@ -115,63 +104,69 @@ def is_whole(path: Path, size: int) -> bool:
     return path.is_file() and path.stat().st_size == size
 
 
-def load_rows(
-    source: str, kind: str, split: str, *, name: str | None = None, limit: int | None = None
-) -> Iterator[dict]:
-    """The rows of a split, at most `limit`, with the columns of their kind. `sample`'s documents never end.
+# --- reading --------------------------------------------------------------------------------------------------
 
-    Raises UserError, before the first row, where there is no such data, a file cannot be read or lacks a
-    column, or all are empty; and while reading, at a damaged place. Values are for the rows' task to judge.
+
+def load_rows(
+    source: str,
+    form: Format,
+    split: str,
+    *,
+    name: str | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    skipped: Counter | None = None,
+) -> Iterator[dict]:
+    """The usable ones of the first `limit` rows of a split. `sample`'s documents never end; `seed` is theirs.
+
+    `skipped` counts the others by reason; without it they are counted and said here, at the end. Raises
+    UserError, before the first row, where there is no such data, a file cannot be read or lacks a column, or
+    no row is usable; and while reading, at a damaged place.
     """
     if source == "sample":
-        return itertools.islice(_generated(kind, split, limit or GENERATED.get(split, 0), name), limit)
+        return itertools.islice(_generated(form, split, limit or GENERATED.get(split, 0), seed, name), limit)
     files = source_files(source, name, split)
     for file in files:
-        _check_columns(file, kind, _columns_of(file))
-    found = itertools.islice(itertools.chain.from_iterable(_read(file, kind) for file in files), limit)
+        _check_columns(file, form, _columns_of(file))
+    tally = Counter() if skipped is None else skipped
+    rows = itertools.islice(itertools.chain.from_iterable(_read(file, form) for file in files), limit)
+    found = _usable(rows, form, tally, None if skipped is not None else f"{source} ({split})")
     first = next(found, None)
+    if first is None and tally:
+        raise UserError(f"{files[0]}: has no row that can be used: {described(tally)}; name other data")
     if first is None:
         raise UserError(f"{files[0]}: has no rows; name data that has some")
     return itertools.chain([first], found)
 
 
-def _generated(kind: str, split: str, n: int, name: str | None) -> Iterator[dict]:
-    """`sample`'s rows: where kinds share a generator, each has other problems. Worked answers go by `name`: `worked`,
-    or `worked_10` with a tenth of their products in signs."""
-    named = re.fullmatch(r"worked(?:_([1-9][0-9]?))?", name or "worked")
-    if named is None or name and kind not in ("text", "gsm8k"):
-        said = "text and gsm8k rows may be 'worked', or 'worked_10' with 10% of the products in signs"
-        raise UserError(f"sample: there are no {kind} rows named '{name}'; {said}")
-    signs = int(named[1] or 100) / 100
-    held_apart = "validation" if kind in ("text", "hellaswag") else "test"
-    if split not in ("train", held_apart):
-        raise UserError(f"sample: {kind} rows have no split '{split}'; there are train and {held_apart}")
-    make = {
-        "text": lambda: _conversations(0, split, signs) if name else documents(0, split),
-        "tulu": lambda: chats(split, n, 0),
-        "gsm8k": lambda: worked(split, n, 0, signs) if name else word_problems(split, n, 0),
-        "tinygsm": lambda: word_problems(split, n, 1),
-        "svamp": lambda: word_problems(split, n, 2),
-        "drills": lambda: drills(n, 0),
-        "hellaswag": lambda: hellaswag(split, n, 0),
-    }
-    return make[kind]()
+def _usable(rows: Iterable[dict | str], form: Format, tally: Counter, say: str | None) -> Iterator[dict]:
+    """The usable rows; the others are counted in `tally`, and said at the end under the name `say`."""
+    for row in rows:
+        row = row if isinstance(row, str) else usable(row, form)
+        if isinstance(row, str):
+            tally[row] += 1
+        else:
+            yield row
+    if say and tally:
+        print(f"{say}: skipped {tally.total():,} rows: {described(tally)}", file=sys.stderr)
 
 
-def _conversations(seed: int, split: str, signs: float) -> Iterator[dict]:
-    """Worked answers as documents in the chat template, without end: a model of them can be asked at once."""
-    if split != "train":
-        raise UserError(f"sample: documents of worked answers have no split '{split}'; there is train")
-    for row in worked(split, -1, seed, signs):
-        yield {"text": as_text(conversation(row["question"], row["answer"]))}
+def _generated(form: Format, split: str, n: int, seed: int, name: str | None) -> Iterator[dict]:
+    if split not in ("train", form.held_apart):
+        there = f"there are train and {form.held_apart}"
+        raise UserError(f"sample: {form.name} rows have no split '{split}'; {there}")
+    try:
+        return form.generate(split, n, seed, name)
+    except ValueError as error:
+        raise UserError(f"sample: {form.name} rows: {error}") from None
 
 
-def _check_columns(file: Path, kind: str, there: list[str] | None, line: int | None = None) -> None:
+def _check_columns(file: Path, form: Format, there: list[str] | None, line: int | None = None) -> None:
     """`there` are the columns of a file or line; None where the file has no rows to tell."""
-    missing = [column for column in COLUMNS[kind] if there is not None and column not in there]
+    missing = [column for column in form.columns if there is not None and column not in there]
     if missing:
         raise UserError(
-            f"{file}{f', line {line}' if line else ''}: no column '{missing[0]}', which {kind} rows need; "
+            f"{file}{f', line {line}' if line else ''}: no column '{missing[0]}', which {form.name} rows need; "
             f"it has {', '.join(there)}: rename one, or name other data"
         )
 
@@ -183,17 +178,46 @@ def _columns_of(file: Path) -> list[str] | None:
     return None if first is None else list(first[1])
 
 
-def _read(file: Path, kind: str) -> Iterator[dict]:
+def _read(file: Path, form: Format) -> Iterator[dict | str]:
+    """A file's rows; for one that cannot be decoded, why."""
     if file.suffix != ".parquet":
         for line, row in _json_rows(file):
-            _check_columns(file, kind, list(row), line)
+            _check_columns(file, form, list(row), line)
             yield row
         return
-    columns = list(COLUMNS[kind]) if kind == "text" else None  # web text carries much else along
+    columns = list(form.columns) if form.alone else None
     with _parquet(file) as parquet:
         batches = parquet.iter_batches(batch_size=1024, columns=columns)
         while (batch := _readable(file, lambda: next(batches, None))) is not None:
-            yield from batch.to_pylist()
+            yield from _decoded(batch, form)
+
+
+UNDECODABLE = (
+    ValueError,
+    OverflowError,
+    NotImplementedError,
+)  # what pyarrow raises for a value; see _decoded
+
+
+def _decoded(batch, form: Format) -> Iterable[dict | str]:
+    """The rows of a batch. Where one holds what has no place in Python (text that is not UTF-8, a time to the
+    nanosecond) it is decoded value by value."""
+    try:
+        return batch.to_pylist()
+    except UNDECODABLE:
+        return [_row(batch, i, form) for i in range(batch.num_rows)]
+
+
+def _row(batch, i: int, form: Format) -> dict | str:
+    row = {}
+    for column in batch.schema.names:
+        try:
+            row[column] = batch.column(column)[i].as_py()
+        except UNDECODABLE as error:
+            if column in form.columns:
+                return f"'{column}' {'is not UTF-8' if isinstance(error, UnicodeError) else 'cannot be read'}"
+            row[column] = None
+    return row
 
 
 def _parquet(file: Path):
@@ -232,7 +256,7 @@ def split_dev(found: Iterable[dict], size: int = DEV) -> tuple[list[dict], list[
     Raises UserError where that would leave nothing to train on.
     """
     found = list(found)
-    keys = [hashlib.sha256((row["question"] or "").encode()).digest() for row in found]
+    keys = [hashlib.sha256(row["question"].encode()).digest() for row in found]
     smallest = sorted(set(keys))[: size + 1]
     if len(smallest) <= size:
         raise UserError(f"{len(smallest)} different questions: too few to keep {size} apart; give more rows")

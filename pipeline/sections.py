@@ -198,7 +198,7 @@ class Grpo:
 
 @strict
 class ProblemSet:
-    task: Literal["gsm8k", "svamp", "hellaswag"]
+    task: str  # a benchmark of eval/tasks
     data: str
     name: str | None = None
     split: Split

@@ -16,8 +16,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.conversation import as_text, conversation
 from pipeline.errors import UserError
+from pipeline.formats import Format, anything
 from pipeline.rows import load_rows, source_files
+from pipeline.sample.documents import documents
+from pipeline.sample.named import answered
 from pipeline.sample.worked import drills
 from pipeline.sections import Prepare
 from pretrain import shards
@@ -33,6 +37,20 @@ AROUND = 60  # characters that the audit shows on both sides of a rewrite
 # --- the source ---------------------------------------------------------------------------------------------
 
 
+def generate(split: str, n: int, seed: int, name: str | None) -> Iterator[dict]:
+    """Documents without end; those of a name are conversations, and a model of them can be asked at once."""
+    if name is None:
+        return documents(seed, split)
+    if split != "train":
+        raise ValueError(f"those named '{name}' have no split '{split}'; there is train")
+    rows = answered(name, split, -1, seed)
+    return ({"text": as_text(conversation(row["question"], row["answer"]))} for row in rows)
+
+
+# Whether a document can be used, `_decode` says, who counts it with its chunk.
+TEXT = Format("text", {"text": anything}, generate, held_apart="validation", alone=True)
+
+
 class Chunk(NamedTuple):
     """Consecutive documents: rows [start, stop) of a parquet row group, or the texts themselves."""
 
@@ -44,7 +62,7 @@ class Chunk(NamedTuple):
     stop: int = 0
     texts: tuple[str | None, ...] = ()
 
-    def documents(self) -> list[bytes | str | None]:
+    def documents(self) -> list:
         if self.file is None:
             return list(self.texts)
         return _row_group(self.file, self.group).slice(self.start, self.stop - self.start).to_pylist()
@@ -62,8 +80,13 @@ def _parquet(files: list[Path]) -> Iterator[Chunk]:
     for file in files:
         with _readable(file):
             meta = pq.ParquetFile(file).metadata
-        if "text" not in meta.schema.names:
-            raise UserError(f"{file}: has no column 'text'; its columns are {', '.join(meta.schema.names)}")
+            kind = pq.read_schema(file)
+        if "text" not in kind.names:
+            raise UserError(f"{file}: has no column 'text'; its columns are {', '.join(kind.names)}")
+        if not (kind := kind.field("text").type).equals(pa.null()) and not _is_text(kind):
+            raise UserError(
+                f"{file}: column 'text' holds {kind} and not text; convert it, or name other data"
+            )
         column = meta.schema.names.index("text")
         for group in range(meta.num_row_groups):
             rows = meta.row_group(group).num_rows
@@ -76,14 +99,19 @@ def _parquet(files: list[Path]) -> Iterator[Chunk]:
 
 def _rows(spec: Prepare) -> Iterator[Chunk]:
     texts, size = [], 0
-    for row in load_rows(spec.data, "text", "train", name=spec.name):
+    for row in load_rows(spec.data, TEXT, "train", name=spec.name):
         texts.append(row["text"])
-        size += len(row["text"] or "")
+        size += len(row["text"]) if isinstance(row["text"], str) else 0
         if size >= CHUNK:
             yield Chunk(0, size, texts=tuple(texts))
             texts, size = [], 0
     if texts:
         yield Chunk(0, size, texts=tuple(texts))
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    kinds = (pa.string(), pa.large_string(), pa.string_view(), pa.binary(), pa.large_binary())
+    return kind in kinds or pa.types.is_dictionary(kind) and kind.value_type in kinds
 
 
 @lru_cache(maxsize=1)
@@ -173,8 +201,11 @@ class Text(NamedTuple):
         return int.from_bytes(digest[:8], "big") / 2**64
 
 
-def _decode(document: bytes | str | None, condition: Condition, counts: Counter) -> Text | None:
+def _decode(document: object, condition: Condition, counts: Counter) -> Text | None:
     """A document's text; None where it is dropped, for a reason that `counts` then holds."""
+    if document is not None and not isinstance(document, bytes | str):
+        counts["dropped: not text"] += 1
+        return None
     try:
         text = Text.of(document.encode() if isinstance(document, str) else document or b"", condition)
     except UnicodeError:

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from eval import bpb
 from eval.tasks import hellaswag
+from eval.tasks.task import load as load_task
 from model import GPTConfig
 from pipeline import stage, world
 from pipeline.errors import UserError, cli
@@ -56,7 +57,7 @@ def train(run: stage.Run, place: Place) -> None:
         spec = copy(spec)
         spec.steps = -(-windows.holding(spec.examples) // spec.batch_size)
     texts, counts = bpb.load(run.parent)
-    table = hellaswag.load(spec.hellaswag, "validation")[0] if spec.hellaswag_every else []
+    table = load_task(hellaswag.TASK, spec.hellaswag, "validation")[0] if spec.hellaswag_every else []
     trainer = Trainer(config, spec, run.seed, place)
     if spec.fact_rows == "mean":
         trainer.model.average_rows(encoder.spellings())

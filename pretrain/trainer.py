@@ -15,8 +15,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from eval import bpb
-from eval.tasks import hellaswag
+from eval import bpb, likelihood
+from eval.tasks.task import MultipleChoice
 from model import GPT, GPTConfig, deterministic, tune
 from pipeline import world
 from pipeline.errors import UserError
@@ -159,11 +159,11 @@ class Trainer:
             looks["val_bits_per_byte_without_facts"] = sums[3] / sums[4] / math.log(2)
         return looks
 
-    def look_at_hellaswag(self, encoder: Encoder, table: list[hellaswag.Row]) -> dict[str, float]:
+    def look_at_hellaswag(self, encoder: Encoder, table: list[MultipleChoice]) -> dict[str, float]:
         """acc_norm over the rows whose endings fit the context; all ranks share the work."""
         with self.autocast():
             share = table[self.place.rank :: self.place.world]
-            outcomes = hellaswag.score(self.model, encoder, share, HELLASWAG_ROWS)
+            outcomes = likelihood.score(self.model, encoder, share, HELLASWAG_ROWS)
         right = [float(outcome["acc_norm"]) for outcome in outcomes if outcome is not None]
         sums = self.place.sum(torch.tensor([sum(right), len(right)], device=self.place.device)).tolist()
         return {"hellaswag_acc_norm": sums[0] / max(sums[1], 1), "hellaswag_rows": int(sums[1])}

@@ -7,10 +7,11 @@ the same ones, and keeps those that its own parent solves sometimes.
 
 import random
 import sys
+from collections import Counter
 from collections.abc import Callable
 
 from eval.tasks import gsm8k
-from eval.tasks.gsm8k import Problem
+from eval.tasks.task import Question, read
 from pipeline.files import read_json, write_json
 from pipeline.rows import load_rows, split_dev
 from pipeline.stage import Run
@@ -26,10 +27,12 @@ def choose(run: Run, encoder: Encoder, context: int, solve: Solve) -> tuple[list
     Raises UserError where not even all those that fit the context are enough.
     """
     spec = run.spec
-    training, _ = split_dev(load_rows(spec.data, "gsm8k", "train", name=spec.name))
-    problems, skipped = gsm8k.problems(training)
+    skipped: Counter = Counter()
+    rows = load_rows(spec.data, gsm8k.FORMAT, "train", name=spec.name, skipped=skipped)
+    problems, more = read(gsm8k.TASK, split_dev(rows)[0])
+    skipped += more
     drawn = random.Random(run.seed).sample(problems, min(spec.prompts, len(problems)))
-    ids = {p.id: gsm8k.prompt(encoder, p.question) for p in drawn}
+    ids = {p.id: p.prompt(encoder) for p in drawn}
     fitting = [p for p in drawn if len(ids[p.id]) + spec.max_new_tokens <= context]
     needed = spec.batch_size // spec.group_size  # prompts of a step
     if len(fitting) < needed:
@@ -40,7 +43,7 @@ def choose(run: Run, encoder: Encoder, context: int, solve: Solve) -> tuple[list
         solved = _solved(run, fitting, ids, solve)
     use = [_usefulness(n, spec.pass_at) for n in solved]
     kept = use.count(0)
-    counts = {f"{reason} rows": n for reason, n in skipped.items()}
+    counts = {f"rows whose {reason}": n for reason, n in skipped.items()}
     counts |= {"drawn": len(drawn), "too long": len(drawn) - len(fitting), "kept": kept}
     counts |= {"never solved": use.count(1), "always solved": use.count(2)}
     counts |= {"used all the same": max(0, needed - kept)}
@@ -50,7 +53,7 @@ def choose(run: Run, encoder: Encoder, context: int, solve: Solve) -> tuple[list
     return [{"prompt": ids[p.id], "gold": p.gold} for _, p in used], counts
 
 
-def _solved(run: Run, problems: list[Problem], ids: dict[str, list[int]], solve: Solve) -> list[int]:
+def _solved(run: Run, problems: list[Question], ids: dict[str, list[int]], solve: Solve) -> list[int]:
     """How often each problem was solved: written to prompts.json, or read there by a run that goes on."""
     path = run.dir / "prompts.json"
     known = read_json(path)

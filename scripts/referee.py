@@ -20,10 +20,12 @@ from pathlib import Path
 
 import torch
 
+from eval import likelihood
 from eval.decode.generate import generate
 from eval.grading import answers
-from eval.run import open_model
+from eval.models import open_model
 from eval.tasks import gsm8k, hellaswag
+from eval.tasks.task import read
 from model import GPT
 from pipeline.errors import UserError, cli
 from pipeline.files import ROOT
@@ -31,6 +33,7 @@ from pipeline.rows import load_rows
 from tokenizer.encode import Encoder
 
 PYTHON = ROOT / ".venv-referee/bin/python"
+FORMATS = {"gsm8k": gsm8k.FORMAT, "hellaswag": hellaswag.FORMAT}
 SPLITS = {"gsm8k": "test", "hellaswag": "validation"}  # what the harness's own tasks score
 HUB = {"gsm8k": ("openai/gsm8k", "main"), "hellaswag": ("Rowan/hellaswag", None)}
 TOLERANCE = 1e-3  # nats of an ending's log-likelihood
@@ -45,7 +48,7 @@ def compare(directory: Path, sources: dict[str, tuple], limit: int | None, max_n
         raise UserError(f"{PYTHON}: the harness is not installed; run: bash scripts/referee.sh {directory}")
     model, encoder = open_model(directory)
     tables = {
-        task: list(load_rows(source, task, SPLITS[task], name=name, limit=limit))
+        task: list(load_rows(source, FORMATS[task], SPLITS[task], name=name, limit=limit))
         for task, (source, name) in sources.items()
     }
     problems, completions = _completions(model, encoder, tables["gsm8k"], max_new_tokens)
@@ -67,8 +70,8 @@ def compare(directory: Path, sources: dict[str, tuple], limit: int | None, max_n
 def _completions(model: GPT, encoder: Encoder, table: list[dict], limit: int) -> tuple[list[dict], list[str]]:
     """(rows for the harness, rendered completions) of the problems that leave room for `limit` tokens."""
     room = model.config.block_size - limit
-    problems, _ = gsm8k.problems(table)
-    asked = [(problem, gsm8k.prompt(encoder, problem.question)) for problem in problems]
+    problems, _ = read(gsm8k.TASK, table)
+    asked = [(problem, problem.prompt(encoder)) for problem in problems]
     asked = [(problem, prompt) for problem, prompt in asked if len(prompt) <= room]
     prompts = [prompt for _, prompt in asked]
     replies = generate(model, prompts, limit, eos=encoder.eos, suppress=encoder.suppressed)
@@ -78,8 +81,8 @@ def _completions(model: GPT, encoder: Encoder, table: list[dict], limit: int) ->
 
 def _scores(model: GPT, encoder: Encoder, table: list[dict]) -> tuple[list[dict], list[dict]]:
     """(rows for the harness, our scores) of the well-formed rows that fit the context."""
-    parsed = [(row, item) for row in table if (item := hellaswag.parse(row))]
-    scored = hellaswag.score(model, encoder, [item for _, item in parsed], batch_size=64)
+    parsed = [(row, item) for row in table if not isinstance(item := hellaswag.read(row), str)]
+    scored = likelihood.score(model, encoder, [item for _, item in parsed], batch_size=64)
     fits = [(row, score) for (row, _), score in zip(parsed, scored) if score]
     return [_for_harness(row) for row, _ in fits], [score for _, score in fits]
 

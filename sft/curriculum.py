@@ -4,18 +4,26 @@ Parts are never shuffled into one another: the last row of one comes before the 
 learning-rate schedule runs over all of them.
 """
 
+from collections import Counter
 from types import ModuleType
 from typing import NamedTuple
 
+from pipeline.formats import Format
 from pipeline.rows import load_rows, split_dev
 from pipeline.sections import Sft
 from sft import gsm8k, tinygsm, tulu
 
 TASKS: dict[str, ModuleType] = {"drills": gsm8k, "gsm8k": gsm8k, "tinygsm": tinygsm, "tulu": tulu}
+FORMATS: dict[str, Format] = {
+    "drills": gsm8k.DRILLS,
+    "gsm8k": gsm8k.FORMAT,
+    "tinygsm": tinygsm.FORMAT,
+    "tulu": tulu.FORMAT,
+}
 
 
 class Part(NamedTuple):
-    task: str  # also the kind of its rows, for data.rows
+    task: str  # of TASKS and FORMATS
     data: str
     name: str | None
     budget: str  # examples, tokens or flops
@@ -30,7 +38,10 @@ def parts(spec: Sft) -> list[Part]:
     return [Part(spec.task, spec.data, spec.name, budget, getattr(spec, budget))]
 
 
-def load(part: Part) -> list[dict]:
-    """The training rows of a part; without GSM8K's dev rows, by which training is watched."""
-    found = load_rows(part.data, part.task, "train", name=part.name)
-    return split_dev(found)[0] if part.task == "gsm8k" else list(found)
+def load(part: Part, skipped: Counter) -> list[dict]:
+    """The training rows of a part, without GSM8K's dev rows, by which training is watched.
+
+    `skipped` counts those that cannot be used, by reason.
+    """
+    rows = load_rows(part.data, FORMATS[part.task], "train", name=part.name, skipped=skipped)
+    return split_dev(rows)[0] if part.task == "gsm8k" else list(rows)

@@ -9,13 +9,24 @@ reports do.
 """
 
 import re
+from collections.abc import Iterator
 from types import ModuleType
 
-from eval.tasks.gsm8k import gold
+from eval.tasks.gsm8k import FORMAT, gold
 from pipeline.conversation import conversation
+from pipeline.sample.named import nameless
+from pipeline.sample.worked import drills
 from pipeline.sections import Sft
 
 _ANNOTATION = re.compile(r"<<[^<>\n]*>>")
+
+
+def generate_drills(split: str, n: int, seed: int, name: str | None) -> Iterator[dict]:
+    nameless(name)
+    return drills(n, seed)
+
+
+DRILLS = FORMAT._replace(name="drills", generate=generate_drills)
 
 
 def messages(row: dict, spec: Sft, vocabulary: ModuleType) -> list[dict[str, str]] | str:
@@ -24,7 +35,10 @@ def messages(row: dict, spec: Sft, vocabulary: ModuleType) -> list[dict[str, str
     if not question.strip():
         return "an empty question"
     if working := row.get("steps") or row.get("cot"):
-        answer = "\n".join([working] if isinstance(working, str) else working) + f"\n#### {answer}"
+        lines = working if isinstance(working, list) else [working]
+        if not all(isinstance(line, str) for line in lines):
+            return "a working that is not text"
+        answer = "\n".join([*lines, f"#### {answer}"])
     if "####" not in answer or gold(answer) is None:
         return "no final number behind ####"
     if spec.annotations == "strip":

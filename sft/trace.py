@@ -1,6 +1,4 @@
-"""python -m sft.trace tinygsm_family/train.parquet multiplication
-
-Programs to plain-text steps, without a language model: every arithmetic operation that a program ran, in
+"""Programs to plain-text steps, without a language model: every arithmetic operation that a program ran, in
 exact rational arithmetic, with the name of the variable that took its value.
 
     1. trays = 6 * 9 = 54           one operation a step; of a product the smaller factor comes first
@@ -22,19 +20,12 @@ Numbers are written exactly: as decimals where those end, else as fractions, `2 
 answer, to within TOLERANCE, and where the answer ends as a decimal; nothing is rounded that the program
 does not round. So the answer is always the executed result, less the dust of binary floats
 (8.000000000000002 is written 8). Rows that do not convert are counted by reason.
-
-The command reports on the training rows of a source, as JSON: coverage, reasons, facts, speed.
 """
 
-import importlib
-import json
 import math
 import multiprocessing
 import operator
 import re
-import sys
-import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from functools import partial
@@ -294,38 +285,3 @@ def convert(codes: Iterable[str], work: Work, processes: int = 2) -> Iterator[Tr
     """`steps` of every program, in order, on several processes."""
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
         yield from pool.imap(partial(steps, work=work), codes, chunksize=200)
-
-
-def main(argv: list[str] | None = None) -> None:
-    from pipeline.errors import UserError
-    from pipeline.rows import load_rows  # slow to import, and the processes of `convert` do without
-
-    argv = sys.argv[1:] if argv is None else argv
-    if len(argv) != 2:
-        raise UserError("usage: python -m sft.trace SOURCE VOCABULARY")
-    vocabulary = importlib.import_module(f"tokenizer.vocabularies.{argv[1]}")
-    codes = [row["code"] or "" for row in load_rows(argv[0], "tinygsm", "train")]
-    started = time.perf_counter()
-    found = list(convert(codes, vocabulary.work))
-    seconds = time.perf_counter() - started
-    facts = [len(vocabulary.find(trace.text)) for trace in found if isinstance(trace, Trace)]
-    print(
-        json.dumps(
-            {
-                "rows": len(found),
-                "converted": len(facts),
-                "share": len(facts) / len(found),
-                "reasons": dict(Counter(reason for reason in found if isinstance(reason, str)).most_common()),
-                "facts_per_trace": sum(facts) / max(len(facts), 1),
-                "share_with_facts": sum(map(bool, facts)) / max(len(facts), 1),
-                "rows_per_second": len(found) / seconds,
-            },
-            indent=2,
-        )
-    )
-
-
-if __name__ == "__main__":
-    from pipeline.errors import cli
-
-    cli(main)

@@ -43,7 +43,8 @@ def schedule(run: Run, encoder: Encoder, shape: Shape) -> tuple[list[Unit], list
 
 def units_of(part: Part, spec: Sft, seed: tuple, encoder: Encoder, tally: Counter) -> Iterator[Unit]:
     """A part's units without end, in the order of `seed`; `tally` counts its rows."""
-    table, task = load(part), TASKS[part.task]
+    table, task = load(part, tally), TASKS[part.task]
+    tally["read"] += tally.total()
     plain = Encoder(encoder.condition.plain)
 
     def convert(i: int) -> Row | str:

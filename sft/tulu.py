@@ -4,10 +4,22 @@ Every assistant turn is supervised, nothing else. A conversation is taken whole 
 another speaker (a tool), with an empty turn, or that does not end in an answer is dropped for that reason.
 """
 
+from collections.abc import Iterator
 from types import ModuleType
 
 from pipeline.conversation import SPEAKERS
+from pipeline.formats import Format, turns
+from pipeline.sample.documents import chats
+from pipeline.sample.named import nameless
 from pipeline.sections import Sft
+
+
+def generate(split: str, n: int, seed: int, name: str | None) -> Iterator[dict]:
+    nameless(name)
+    return chats(split, n, seed)
+
+
+FORMAT = Format("tulu", {"messages": turns}, generate)
 
 
 def messages(row: dict, spec: Sft, vocabulary: ModuleType) -> list[dict[str, str]] | str:

@@ -73,7 +73,7 @@ def strict(text: str) -> str | None:
 def flexible(text: str) -> str | None:
     """The harness's `flexible-extract`: the last thing like a number, as written; None is its "[invalid]"."""
     last = None
-    for last in FLEXIBLE.finditer(text):
+    for last in FLEXIBLE.finditer(text):  # noqa: B007
         pass
     return last[0] if last else None
 

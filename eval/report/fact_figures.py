@@ -5,7 +5,8 @@ from collections import Counter
 import numpy as np
 
 from eval.report.figures import Figure, short, summary, with_mean
-from eval.tasks import gsm8k, probes
+from eval.tasks import probes
+from eval.tasks.task import item_id
 from eval.verdict.collect import Arm, Study
 from tokenizer.conditions import Condition
 
@@ -109,7 +110,7 @@ def _known(arm: Arm, condition: Condition, asked: dict) -> np.ndarray | None:
     for pairs in condition.facts.probes().values():
         for expression, value in pairs:
             for _, _, index in condition.facts.find(f"{expression} = {value}"):
-                asks[gsm8k.question_id(probes.question(expression))] = index
+                asks[item_id(probes.question(expression))] = index
     right = np.zeros((2, len(condition.facts.FACTS)))
     for set_name, items in arm.items[asked["stage"]].items():
         for key, correct in zip(items.ids, items.correct) if set_name.startswith("probes.") else ():

@@ -17,6 +17,7 @@ import itertools
 import re
 
 from eval.grading import answers, errors
+from eval.tasks.task import Question
 from pipeline.errors import UserError
 from tokenizer import vocabulary
 from tokenizer.conditions import Condition
@@ -63,6 +64,12 @@ def additions() -> list[tuple[str, str]]:
     pairs = [(a, b) for a in range(2, 100) for b in range(2, 100)]
     step = 5939  # 98² over the golden ratio
     return [(f"{a} + {b}", str(a + b)) for a, b in (pairs[i * step % len(pairs)] for i in range(ADDITIONS))]
+
+
+def questions(condition: Condition) -> dict[str, list[Question]]:
+    """The same as questions."""
+    kinds = probes(condition).items()
+    return {kind: [Question(question(e), value, grade) for e, value in pairs] for kind, pairs in kinds}
 
 
 def question(expression: str) -> str:

@@ -122,7 +122,7 @@ def word_problems(split: str, n: int, seed: int) -> Iterator[dict]:
     """
     test = is_held_apart(split, "test")
     rng = random.Random(f"word_problems {split} {seed}")
-    asked = set()
+    asked: set[str] = set()
     while len(asked) < n:
         templates = HELD_OUT_TEMPLATES if test and len(asked) % 2 else SEEN_TEMPLATES
         problem = make_problem(rng, pick(rng, templates), test)

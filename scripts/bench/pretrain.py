@@ -23,10 +23,10 @@ from torch import Tensor
 
 import model
 from eval.tasks import hellaswag
+from eval.tasks.task import load as load_task
 from model import GPT, GPTConfig
 from pipeline.errors import UserError, cli
 from pipeline.experiment import add_experiment_arguments, load
-from pipeline.kinds import PROBLEMS
 from pipeline.progress import clock
 from pipeline.sections import Pretrain
 from pretrain.trainer import Place, Trainer, peak_flops, placed, refuse_cpu
@@ -237,11 +237,11 @@ def look(config: GPTConfig, spec: Pretrain, encoder: Encoder) -> float:
     """Seconds for all rows of HellaSwag, judged by some of them."""
     with placed() as place:
         trainer = Trainer(config, spec, 0, place)
-        table = hellaswag.load(spec.hellaswag, "validation", limit=LOOKED_AT)[0]
+        table = load_task(hellaswag.TASK, spec.hellaswag, "validation", limit=LOOKED_AT)[0]
         trainer.look_at_hellaswag(encoder, table[:16])
         start = time.perf_counter()
         trainer.look_at_hellaswag(encoder, table)
-        return (time.perf_counter() - start) * PROBLEMS["hellaswag"] / len(table)
+        return (time.perf_counter() - start) * hellaswag.TASK.size / len(table)
 
 
 def report(

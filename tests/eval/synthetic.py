@@ -21,6 +21,7 @@ from unittest import mock
 from eval import outcomes
 from eval.grading import errors
 from eval.tasks import gsm8k, probes
+from eval.tasks import task as asked
 from pipeline import stage
 from pipeline.experiment import Experiment, load
 from pipeline.files import ROOT, write_json
@@ -185,8 +186,8 @@ encoder_of = functools.cache(encode.Encoder)
 
 
 @functools.cache
-def problems(limit: int) -> list[gsm8k.Problem]:
-    return gsm8k.load("sample", "test", limit=limit)[0]
+def problems(limit: int) -> list[asked.Question]:
+    return asked.load(gsm8k.TASK, "sample", "test", limit=limit)[0]
 
 
 def items(encoder: encode.Encoder, spec, level: float, effect: float):
@@ -229,7 +230,7 @@ def answer(
     written = errors.equations(completion)
     row = {
         "set": name,
-        "id": gsm8k.question_id(question),
+        "id": asked.item_id(question),
         "question": question,
         "gold": gold,
         "tokens": reply,

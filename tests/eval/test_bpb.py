@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from eval import bpb
-from eval.run import open_model
+from eval.models import open_model
 from pipeline.errors import UserError
 
 

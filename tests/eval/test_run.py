@@ -1,16 +1,20 @@
 """The whole evaluation, on a random model; what it makes of replies is tested with replies of our own."""
 
 import json
+import math
 
 import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from eval import run
+from eval import likelihood, run
+from eval.models import open_model
 from eval.tasks import gsm8k
+from eval.tasks.task import item_id, load
 from pipeline import stage
 from pipeline.errors import UserError
+from tests.conftest import make_model
 from tokenizer.encode import from_dir
 
 EXPERIMENT = """
@@ -19,7 +23,7 @@ tokenizer: {base: 1024}
 conditions: {arm: {mode: token}}
 seeds: [0]
 stages:
-  import: {run: import, base: nowhere, rows: random}
+  import: {run: import, base: BASE, rows: random}
 eval:
   sets:
     word_problems: {task: gsm8k, data: sample, split: test, limit: 12}
@@ -34,7 +38,7 @@ eval:
 def experiment(tmp_path, runs, model_dir):
     """An experiment whose model stage is finished."""
     path = tmp_path / "small.yaml"
-    path.write_text(EXPERIMENT)
+    path.write_text(EXPERIMENT.replace("BASE", str(model_dir)))
     with stage.begin("import", [str(path), "arm", "0"], "") as done:
         model = done.dir / "model"
         model.mkdir()
@@ -132,7 +136,7 @@ def test_outcomes_and_summary(answered):
         (False, True),
         (False, False),
     ]
-    assert rows[0]["id"] == gsm8k.question_id("Question 0?") and all(row["ended"] for row in rows)
+    assert rows[0]["id"] == item_id("Question 0?") and all(row["ended"] for row in rows)
     assert score["n"] == 4 and score["accuracy"] == 0.25 and 0 < score["low"] < 0.25 < score["high"] < 1
     assert (score["floor"], score["floor_answer"]) == (0.5, "8")
     assert score["fact_tokens_per_response"] == 0.25
@@ -161,17 +165,24 @@ def test_skipped_rows_are_counted(answered, capsys):
         )
     ]
     _, summary = answered(lambda *_: " 1", table)
-    assert summary["sets"]["gsm8k"]["skipped"] == {"repeated": 1, "malformed": 4}
-    assert (
-        "gsm8k: 0.0%" in (said := capsys.readouterr().err)
-        and "skipped 1 repeated; skipped 4 malformed" in said
-    )
+    assert summary["sets"]["gsm8k"]["skipped"] == {
+        "repeated": 1,
+        "'answer' has no final number": 1,
+        "'question' is empty": 1,
+        "'answer' is null, not text": 1,
+        "'question' is null, not text": 1,
+    }
+    message = capsys.readouterr().err
+    assert "gsm8k: 0.0%" in message and "skipped 1 'question' is empty; skipped 1 'answer' is null" in message
 
 
 def test_half_a_character_is_malformed_and_another_seen_is_ignored(answered):
     table = [{"question": "\ud800?", "answer": "#### 1"}, {"question": "A?", "answer": "#### 1", "seen": 3}]
     rows, summary = answered(lambda *_: " 1", table)
-    assert summary["sets"]["gsm8k"]["skipped"] == {"malformed": 1} and rows[0]["seen"] is None
+    assert (
+        summary["sets"]["gsm8k"]["skipped"] == {"'question' holds half a character": 1}
+        and rows[0]["seen"] is None
+    )
 
 
 def test_a_set_without_a_problem_that_fits_is_refused_before_any_is_asked(answered):
@@ -226,6 +237,65 @@ def test_a_replaced_fact_is_followed_or_not(answered, model_dir, uses_its_tokens
     assert summary["patching"]["gsm8k"] == {"asked": 1, "other": 0, **expected}
 
 
+def test_ones_own_rows_are_found_where_one_stands_and_a_bare_number_is_an_answer(
+    model_dir, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("DATA_DIR", str(tmp_path / "elsewhere"))
+    monkeypatch.chdir(tmp_path)
+    rows = [{"question": "Two and two?", "answer": 4}] * 3 + [{"question": 5, "answer": 4}]
+    (tmp_path / "own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    stage_directory = tmp_path / "stage"
+    stage_directory.mkdir()
+    (stage_directory / "model").symlink_to(model_dir)
+    words = ["--model", str(stage_directory), "--data", "own.jsonl", "--max-new-tokens", "2"]
+    run.main([*words, "--out", str(tmp_path / "out")])
+    rows, summary = read(tmp_path / "out")
+    assert rows[0]["gold"] == "4" and rows[0]["fact_bearing"] is None
+    assert summary["sets"]["gsm8k"]["skipped"] == {"repeated": 2, "'question' is a number, not text": 1}
+    message = capsys.readouterr().err
+    assert "of so few problems (1) an accuracy says little" in message and "; skipped 2 repeated" in message
+
+
+def test_help_tells_of_both_forms(capsys):
+    with pytest.raises(SystemExit):
+        run.main(["--help"])
+    message = capsys.readouterr().out
+    assert "EXPERIMENT" in message and "--overwrite" in message and "--max-new-tokens" in message
+    assert "--task {" in message and "hellaswag" in message
+
+
+def test_bits_per_gold_answer_are_the_models(experiment, runs, model_dir):
+    run.main([str(experiment), "arm", "0", "import"])
+    rows, summary = read(runs / "small/arm-s0/eval_import")
+    model, encoder = open_model(model_dir)
+    problems = {problem.id: problem for problem in load(gsm8k.TASK, "sample", "test", limit=12)[0]}
+    scored = [row for row in rows if row["set"] == "word_problems" and row["gold_bits"] is not None]
+    assert len(scored) > 3
+    for row in scored:
+        problem = problems[row["id"]]
+        prompt = problem.prompt(encoder)
+        reply = [*encoder.encode_facts(f" {problem.solution}"), encoder.eos]
+        with torch.inference_mode():
+            logits = model(torch.tensor([prompt + reply]))[0].double().log_softmax(-1)
+        nats = sum(logits[len(prompt) + i - 1, token].item() for i, token in enumerate(reply))
+        assert math.isclose(row["gold_bits"], -nats / math.log(2), rel_tol=1e-4)
+        assert row["gold_bytes"] == len(f" {problem.solution}".encode())
+    total = sum(row["gold_bits"] for row in scored) / sum(row["gold_bytes"] for row in scored)
+    assert math.isclose(summary["sets"]["word_problems"]["gold_bits_per_byte"], total, rel_tol=1e-9)
+    endings = [row for row in rows if row["set"] == "endings"]
+    assert all(
+        math.isclose(row["gold_bits"], -row["loglikelihoods"][int(row["gold"])] / math.log(2))
+        for row in endings
+    )
+    assert all(row["gold_bits"] is None for row in rows if row["set"].startswith("probes."))
+
+
+def test_a_condition_that_writes_another_text_gets_no_bits(tmp_path):
+    model, encoder = open_model(make_model(tmp_path / "placebo", "placebo", block_size=640))
+    problems = load(gsm8k.TASK, "sample", "test", limit=3)[0]
+    assert likelihood.gold_bits(model, encoder, problems, 8) == [{}] * 3
+
+
 # --- bad input ----------------------------------------------------------------------------------------------
 
 
@@ -278,6 +348,12 @@ def test_a_key_of_another_kind(damaged, tmp_path, file, key, value):
     refused(damaged, tmp_path, "damaged: config.json or condition.json holds what is not understood")
 
 
+def test_layers_beyond_the_tensors_are_refused_before_they_are_made(damaged, tmp_path):
+    content = json.loads((damaged / "config.json").read_text()) | {"n_layer": 10_000_000}
+    (damaged / "config.json").write_text(json.dumps(content))
+    refused(damaged, tmp_path, "n_layer is 10000000, and there are tensors of 2 layers")
+
+
 def test_the_directory_of_a_wrong_size_is_named(damaged, tmp_path):
     content = json.loads((damaged / "config.json").read_text()) | {"n_layer": 0}
     (damaged / "config.json").write_text(json.dumps(content))
@@ -302,7 +378,7 @@ def test_nan_logits(damaged, tmp_path):
     [
         ("", "no rows"),
         ('{"question": "A?"}\n', "no column 'answer'"),
-        ('{"question": "A?", "answer": "many"}\n', "has no problem to ask: 1 malformed"),
+        ('{"question": "A?", "answer": "many"}\n', "has no problem to ask: 1 'answer' has no final number"),
         ("{", "bad.jsonl"),
     ],
 )

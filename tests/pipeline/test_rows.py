@@ -10,16 +10,27 @@ import sys
 import threading
 import time
 import urllib.parse
+from collections import Counter
 
 import pyarrow
 import pyarrow.parquet
 import pytest
+from pyarrow import compute
 
+from eval.tasks import hellaswag, svamp
 from pipeline.__main__ import main
 from pipeline.errors import UserError
 from pipeline.files import ROOT
-from pipeline.rows import COLUMNS, load_rows, source_digests, source_files, split_dev
+from pipeline.rows import load_rows, source_digests, source_files, split_dev
+from pretrain.documents import TEXT
+from sft.curriculum import FORMATS
 
+KINDS = {
+    "text": TEXT,
+    **FORMATS,
+    "hellaswag": hellaswag.FORMAT,
+    "svamp": svamp.TASK.format,
+}
 SUM = {"question": "What is 6 * 9?", "answer": "6 * 9 = 54\n#### 54"}
 ROWS = [{**SUM, "question": f"What is 6 * {i}?"} for i in range(5)]
 
@@ -41,7 +52,7 @@ def write(path, rows):
 
 
 def read(source, kind="gsm8k", split="train", **more):
-    return list(load_rows(source, kind, split, **more))
+    return list(load_rows(source, KINDS[kind], split, **more))
 
 
 @pytest.mark.parametrize("name", ["rows.parquet", "rows.jsonl", "rows.json"])
@@ -79,7 +90,7 @@ def test_a_folder_without_split_names_is_all_for_training(folder):
 def test_a_missing_column_is_named_before_the_first_row(folder, name):
     write(folder / name, [{"question": "?", "solution": "54"}])
     with pytest.raises(UserError, match=rf"{name}.*: no column 'answer', .*; it has question, solution"):
-        load_rows(name, "gsm8k", "train")
+        load_rows(name, KINDS["gsm8k"], "train")
 
 
 def test_a_column_missing_from_a_later_line_is_named_with_its_line(folder):
@@ -96,7 +107,7 @@ def test_a_set_without_rows_is_refused(folder, name):
     else:
         (folder / name).write_text("\n")
     with pytest.raises(UserError, match=f"{name}: has no rows"):
-        load_rows(name, "gsm8k", "train")
+        load_rows(name, KINDS["gsm8k"], "train")
 
 
 @pytest.mark.parametrize("damage", ["cut", "not parquet", "page"])
@@ -125,7 +136,87 @@ def test_a_damaged_line_is_named(folder, line, said):
 
 def test_a_missing_file_is_named(folder):
     with pytest.raises(UserError, match=r"nowhere.parquet: no such file or folder; .*DATA_DIR"):
-        load_rows("nowhere.parquet", "text", "train")
+        load_rows("nowhere.parquet", KINDS["text"], "train")
+
+
+def not_utf8(*values):
+    """A column of texts whose bytes nobody has checked."""
+    options = compute.CastOptions(pyarrow.string(), allow_invalid_utf8=True)
+    return compute.cast(pyarrow.array(values, pyarrow.binary()), options=options)
+
+
+UNUSABLE = {
+    "'question' is null, not text": {"question": None},
+    "'question' is a number, not text": {"question": 54},
+    "'question' is empty": {"question": " "},
+    "'question' holds half a character": {"question": "\ud800"},
+    "'question' is list, not text": {"question": ["What?"]},
+    "'answer' is a number, not text": {"answer": float("nan")},
+    "'answer' is true or false, not text": {"answer": True},
+}
+
+
+@pytest.mark.parametrize("reason", UNUSABLE)
+def test_a_row_that_cannot_be_used_is_skipped_counted_and_said(folder, capsys, reason):
+    write(folder / "a.jsonl", [ROWS[0], SUM | UNUSABLE[reason], ROWS[1]])
+    assert read("a.jsonl") == ROWS[:2]
+    assert capsys.readouterr().err == f"a.jsonl (train): skipped 1 rows: 1 {reason}\n"
+    skipped = Counter()
+    assert read("a.jsonl", limit=2, skipped=skipped) == ROWS[:1]  # of the first two rows
+    assert skipped == {reason: 1} and not capsys.readouterr().err
+    write(folder / "b.jsonl", [SUM | UNUSABLE[reason]] * 2)
+    with pytest.raises(UserError, match=f"b.jsonl: has no row that can be used: 2 {reason}"):
+        load_rows("b.jsonl", KINDS["gsm8k"], "train")
+
+
+COLUMNS = {
+    "'question' is bytes, not text": pyarrow.array([b"What?", None]),
+    "'question' is a number, not text": pyarrow.array([1.5, None]),
+    "'question' is not UTF-8": not_utf8(b"\xff?", None),
+}
+
+
+@pytest.mark.parametrize("reason", COLUMNS)
+def test_a_parquet_column_of_another_kind_is_no_traceback(folder, reason):
+    table = pyarrow.table({"question": COLUMNS[reason], "answer": ["#### 1"] * 2})
+    pyarrow.parquet.write_table(table, folder / "a.parquet")
+    with pytest.raises(
+        UserError, match=f"a.parquet: has no row that can be used: 1 {reason}, 1 'question' is null"
+    ):
+        read("a.parquet")
+
+
+def test_one_damaged_text_costs_its_row_and_no_other(folder):
+    columns = {"question": not_utf8(b"One?", b"\xff\xfe", b"Three?"), "answer": ["#### 1"] * 3}
+    time = pyarrow.array([1, 2, 3], pyarrow.timestamp("ns"))  # has no place in Python, and nobody asks for it
+    pyarrow.parquet.write_table(pyarrow.table({**columns, "time": time}), folder / "a.parquet")
+    skipped = Counter()
+    assert [row["question"] for row in read("a.parquet", skipped=skipped)] == ["One?", "Three?"]
+    assert skipped == {"'question' is not UTF-8": 1}
+
+
+@pytest.mark.parametrize(
+    ("messages", "reason"),
+    [
+        ("Hi", "'messages' is text, not a list of turns"),
+        ([{"role": "user", "content": 5}], "'messages' has a turn without the texts role and content"),
+        (["Hi"], "'messages' has a turn without the texts role and content"),
+        ([{"role": "user", "content": "\ud800"}], "'messages' holds half a character"),
+    ],
+)
+def test_a_conversation_of_another_shape_is_skipped(folder, messages, reason):
+    good = [{"role": "user", "content": None}]  # whether it can be learned, sft/tulu.py says
+    write(folder / "a.jsonl", [{"messages": good}, {"messages": messages}])
+    skipped = Counter()
+    assert read("a.jsonl", "tulu", skipped=skipped) == [{"messages": good}] and skipped == {reason: 1}
+
+
+def test_a_bare_number_is_an_answer(folder):
+    write(
+        folder / "a.jsonl",
+        [{"question": "Two and two?", "answer": 4}, {"question": "A half?", "answer": 0.5}],
+    )
+    assert [row["answer"] for row in read("a.jsonl")] == ["4", "0.5"]
 
 
 def test_digests_are_those_of_the_bytes(folder):
@@ -243,7 +334,7 @@ def test_what_was_downloaded_is_read_without_network_while_it_is_whole(hub, down
     assert "2 of 2 splits are here" in download(hub.url).stdout and not hub.asked
     (folder / "hub/acme--sums/main/train-0.parquet").write_bytes(b"PAR1")
     with pytest.raises(UserError, match="not downloaded .*scripts/download.sh"):
-        load_rows("acme/sums", "gsm8k", "train", name="main")
+        load_rows("acme/sums", KINDS["gsm8k"], "train", name="main")
 
 
 def test_an_interrupted_download_goes_on_and_is_not_read_before(hub, download, folder):
@@ -255,7 +346,7 @@ def test_an_interrupted_download_goes_on_and_is_not_read_before(hub, download, f
     assert failed.returncode == 2 and "train-1.parquet" in failed.stderr and "run this again" in failed.stderr
     assert len(failed.stderr.strip().splitlines()[-1]) < 400
     with pytest.raises(UserError, match=r"acme/sums \(main, train\)"):
-        load_rows("acme/sums", "gsm8k", "train", name="main")
+        load_rows("acme/sums", KINDS["gsm8k"], "train", name="main")
     hub.files["main/train-1.parquet"], hub.entry = whole, Hub.entry
     hub.asked.clear()
     assert download(hub.url).returncode == 0
@@ -284,36 +375,36 @@ def test_public_weights_are_fetched_with_the_rest(folder, monkeypatch, capsys):
 def test_what_was_not_downloaded_is_refused_at_once(folder):
     start = time.perf_counter()
     with pytest.raises(UserError, match=r"acme/sums \(main, train\): no such path .*scripts/download.sh"):
-        load_rows("acme/sums", "gsm8k", "train", name="main")
+        load_rows("acme/sums", KINDS["gsm8k"], "train", name="main")
     assert time.perf_counter() - start < 0.5
 
 
 # Sample, dev, real rows
 
 
-@pytest.mark.parametrize("kind", sorted(COLUMNS))
+@pytest.mark.parametrize("kind", sorted(KINDS))
 def test_sample_has_the_columns_of_every_kind(kind):
     held_apart = "validation" if kind in ("text", "hellaswag") else "test"
     for split in ("train", held_apart):
         found = read("sample", kind, split, limit=50)
-        assert len(found) == 50 and all(set(COLUMNS[kind]) <= set(row) for row in found)
+        assert len(found) == 50 and all(set(KINDS[kind].columns) <= set(row) for row in found)
     with pytest.raises(UserError, match=f"sample: {kind} rows have no split 'dev'.* and {held_apart}"):
-        load_rows("sample", kind, "dev")
+        load_rows("sample", KINDS[kind], "dev")
 
 
 def test_worked_answers_of_sample_are_rows_and_conversations():
     rows, texts = (
         read("sample", "gsm8k", limit=20, name="worked"),
-        load_rows("sample", "text", "train", name="worked"),
+        load_rows("sample", KINDS["text"], "train", name="worked"),
     )
     for row, document in zip(rows, texts):
         assert document["text"] == f"User: {row['question']}\nAssistant: {row['answer']}"
-    assert " times " in next(load_rows("sample", "text", "train", name="worked_10"))["text"]
+    assert " times " in next(load_rows("sample", KINDS["text"], "train", name="worked_10"))["text"]
     for kind, name in (("tulu", "worked"), ("gsm8k", "other"), ("gsm8k", "worked_0"), ("text", "worked_100")):
-        with pytest.raises(UserError, match=f"sample: there are no {kind} rows named '{name}'"):
-            load_rows("sample", kind, "train", name=name)
-    with pytest.raises(UserError, match="documents of worked answers have no split 'validation'"):
-        next(load_rows("sample", "text", "validation", name="worked"))
+        with pytest.raises(UserError, match=f"sample: {kind} rows: there are none named '{name}'"):
+            load_rows("sample", KINDS[kind], "train", name=name)
+    with pytest.raises(UserError, match="those named 'worked' have no split 'validation'"):
+        next(load_rows("sample", KINDS["text"], "validation", name="worked"))
 
 
 def test_a_file_that_is_no_text_is_refused_by_line(folder):
@@ -361,7 +452,7 @@ REAL = {
 def test_real_files_are_read_to_their_last_row(shared_data, monkeypatch, file):
     monkeypatch.setenv("DATA_DIR", str(shared_data))
     kind, count = REAL[file]
-    assert sum(1 for _ in load_rows(file, kind, "train")) == count
+    assert sum(1 for _ in load_rows(file, KINDS[kind], "train")) == count
 
 
 def test_a_real_folder_keeps_its_test_split_apart(shared_data, monkeypatch):

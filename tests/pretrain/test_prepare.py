@@ -232,6 +232,25 @@ def test_a_killed_worker_is_said(tmp_path, monkeypatch):
         make(tmp_path, spec())
 
 
+def test_rows_that_hold_no_text_are_counted(tmp_path, monkeypatch):
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    texts = [row["text"] for row in itertools.islice(sample_documents(0, "train"), 60)]
+    odd = [54, None, float("nan"), ["a"], "\ud800", " "]
+    lines = [json.dumps({"text": text}) for text in [*odd, *texts]]
+    (tmp_path / "rows.jsonl").write_text("\n".join(lines))
+    done = make(tmp_path / "out", spec(data="rows.jsonl", tokens=1_000, val_tokens=10))
+    counts = sum((Counter(stretch["counts"]) for stretch in done.values()), Counter())
+    dropped = {"dropped: not text": 3, "dropped: null": 1, "dropped: not UTF-8": 1, "dropped: empty": 1}
+    assert dropped.items() <= counts.items()
+
+
+def test_a_column_of_another_kind_is_refused_by_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    pq.write_table(pa.table({"text": [1, 2]}), tmp_path / "numbers.parquet")
+    with pytest.raises(UserError, match="numbers.parquet: column 'text' holds int64 and not text"):
+        make(tmp_path / "out", spec(data="numbers.parquet"))
+
+
 def test_a_missing_column_is_refused_by_name(tmp_path, monkeypatch):
     monkeypatch.setenv("DATA_DIR", str(tmp_path))
     pq.write_table(pa.table({"content": ["words"]}), tmp_path / "other.parquet")

@@ -16,8 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from eval.tasks import hellaswag
-from eval.tasks.hellaswag import load
+from eval.tasks.task import load
 from model import GPT, GPTConfig
 from pipeline import stage
 from pipeline.errors import UserError
@@ -365,7 +364,7 @@ def test_hellaswag_is_looked_at_and_metrics_are_mirrored_under_one_id(words, tmp
     monkeypatch.setitem(sys.modules, "wandb", dashboard)
     keys = {"hellaswag_every": 30, "hellaswag": "sample", "report_to": "wandb", "block_size": 64}
     sets = [word for key, value in keys.items() for word in ("--set", f"stages.pretrain.{key}={value}")]
-    monkeypatch.setattr(hellaswag, "load", lambda *words: (load(*words)[0][:40], {}))
+    monkeypatch.setattr(train, "load_task", lambda *args: (load(*args)[0][:40], {}))
     sets += ["--name", "mirrored"]
     interrupted([*words, *sets], monkeypatch)
     train.main([*words, *sets])

@@ -12,13 +12,15 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 import finetuning
 from eval.tasks import gsm8k
+from eval.tasks.task import read
 from model import GPT
 from pipeline import stage, world
 from pipeline.errors import UserError
 from pipeline.experiment import load
 from pipeline.files import ROOT
 from pipeline.rows import load_rows, split_dev
-from rl import grpo, rewards, rollouts, trl_trainer
+from pipeline.sections import Grpo
+from rl import grpo, prompts, rewards, rollouts, trl_trainer
 from tokenizer import encode
 
 SPEC = {
@@ -303,11 +305,31 @@ def test_prompts_are_those_that_the_parent_solves_sometimes(run, monkeypatch):
     assert (counts["drawn"], counts["kept"], counts["never solved"], counts["always solved"]) == (9, 3, 3, 3)
 
     encoder = encode.from_dir(directory / "model")
-    train, dev = (gsm8k.problems(part)[0] for part in split_dev(load_rows("sample", "gsm8k", "train")))
-    asked = {tuple(gsm8k.prompt(encoder, p.question)): p.id for p in train}
+    train, dev = (read(gsm8k.TASK, part)[0] for part in split_dev(load_rows("sample", gsm8k.FORMAT, "train")))
+    asked = {tuple(p.prompt(encoder)): p.id for p in train}
     assert {asked[prompt] for prompt in used} == {id for id, n in solved.items() if n == 2}
     assert not set(solved) & {p.id for p in dev}
     assert max(map(used.count, used)) == 2  # six places for three prompts
+
+
+def test_rows_that_cannot_be_used_are_counted_and_said(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    rows = [{"question": f"What is 6 * {i}?", "answer": f"#### {6 * i}"} for i in range(600)]
+    rows += [
+        {"question": 5, "answer": "#### 5"},
+        {"question": "A?", "answer": None},
+        {"question": "B?", "answer": "b"},
+    ]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    spec = Grpo(**SPEC)
+    spec.data = "a.jsonl"
+    asked = SimpleNamespace(spec=spec, seed=0, name="grpo", experiment=SimpleNamespace(path="x.yaml"))
+    encoder = encode.Encoder(encode.Condition("arm", "token", "multiplication", 512))
+    used, counts = prompts.choose(asked, encoder, 256, None)
+    assert len(used) == counts["drawn"] == 5
+    reasons = ("'question' is a number, not text", "'answer' is null, not text")
+    assert all(counts[f"rows whose {reason}"] == 1 for reason in reasons)
+    assert "1 rows whose 'answer' is null, not text" in capsys.readouterr().err
 
 
 def test_too_few_useful_prompts_are_made_up_for_and_said(run, monkeypatch, capsys):

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import json
 from collections import Counter
 
 import numpy as np
@@ -22,12 +23,12 @@ from tokenizer.encode import Encoder
 
 ENCODERS = {mode: Encoder(Condition(mode, mode, "multiplication", 4096)) for mode in MODES}
 SHAPE = Shape(layers=2, width=32, vocabulary=4189)
-LOAD = functools.cache(train.load)
+LOAD = functools.cache(functools.partial(lambda load, part: load(part, Counter()), train.load))
 
 
 @pytest.fixture(autouse=True)
 def read_once(monkeypatch):
-    monkeypatch.setattr(train, "load", LOAD)
+    monkeypatch.setattr(train, "load", lambda part, skipped: LOAD(part))
 
 
 def row(length, supervised=1):
@@ -104,6 +105,25 @@ def test_rows_that_do_not_fit_are_counted_and_the_others_whole(spec):
     assert tally["longer than 60 tokens"] > 0
     assert tally["read"] == tally["kept"] + tally["longer than 60 tokens"]
     assert all(row.length <= 60 and row.ids[-1] == row.labels[-1] == ENCODERS["token"].eos for [row] in units)
+
+
+def test_rows_that_cannot_be_used_are_read_and_dropped(spec, tmp_path, monkeypatch):
+    monkeypatch.undo()
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    good = [{"question": f"What is 6 * {i}?", "answer": f"#### {6 * i}"} for i in range(600)]
+    odd = [
+        {"question": 5, "answer": "#### 5"},
+        {"question": "A?", "answer": None},
+        {"question": "", "answer": "1"},
+    ]
+    odd.append({"question": "B?", "answer": "5", "steps": [5]})
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, odd + good)))
+    stage, tally = spec(task="gsm8k", data="a.jsonl"), Counter()
+    units = train.units_of(train.parts(stage)[0], stage, (0, 0), ENCODERS["plain"], tally)
+    list(itertools.islice(units, 200))
+    reasons = {"'question' is a number, not text", "'answer' is null, not text", "'question' is empty"}
+    assert all(tally[reason] == 1 for reason in reasons)
+    assert tally["read"] == tally.total() - tally["read"]  # kept + dropped
 
 
 @pytest.mark.parametrize("mode", MODES)

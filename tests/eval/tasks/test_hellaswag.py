@@ -3,8 +3,11 @@ import math
 import pytest
 import torch
 
-from eval.run import open_model
+from eval import likelihood
+from eval.models import open_model
 from eval.tasks import hellaswag
+from eval.tasks.task import MultipleChoice, load, read
+from pipeline.formats import usable
 from tokenizer.conditions import Condition
 from tokenizer.encode import Encoder
 
@@ -16,11 +19,18 @@ ROW = {
 }
 
 
+def item(row):
+    """What is asked of a row; None where it is skipped."""
+    checked = usable(row, hellaswag.FORMAT)
+    items, _ = read(hellaswag.TASK, [] if isinstance(checked, str) else [checked])
+    return items[0] if items else None
+
+
 def test_rows_as_the_harness_reads_them():
-    row = hellaswag.parse(ROW | {"ctx_a": "A man [step] bakes [title] Bread.", "ctx_b": "he"})
+    row = item(ROW | {"ctx_a": "A man [step] bakes [title] Bread.", "ctx_b": "he"})
     assert row.context == "Baking: A man bakes. Bread. He" and row.label == 2
-    assert hellaswag.parse(ROW).context == "Baking: A man bakes. he"
-    assert hellaswag.parse(ROW | {"endings": [" a [x] b.", "c", "d", "e"]}).endings[0] == "a b."
+    assert item(ROW).context == "Baking: A man bakes. he"
+    assert item(ROW | {"endings": [" a [x] b.", "c", "d", "e"]}).endings[0] == "a b."
 
 
 @pytest.mark.parametrize(
@@ -29,21 +39,19 @@ def test_rows_as_the_harness_reads_them():
     + [{"endings": "abcd"}, {"endings": ["a", "b", "c", None]}, {"ctx": None}, {"activity_label": 5}],
 )
 def test_malformed_rows(change):
-    assert hellaswag.parse(ROW | change) is None
+    assert item(ROW | change) is None
 
 
 def test_real_rows(shared_data, monkeypatch):
     monkeypatch.setenv("DATA_DIR", str(shared_data))
-    rows, skipped = hellaswag.load("hellaswag/validation.parquet", "validation")
+    rows, skipped = load(hellaswag.TASK, "hellaswag/validation.parquet", "validation")
     assert len(rows) == 10042 and not skipped
 
 
 def test_the_space_belongs_to_the_ending():
     encoder = Encoder(Condition("c", "token", "multiplication", 4096))
-    row = hellaswag.parse(
-        ROW | {"ctx": "6 * 9 = 54. he", "endings": ["6 * 9 = 54.", "sings.", "runs.", "is."]}
-    )
-    for (context, ending), text in zip(hellaswag.requests(encoder, row), row.endings):
+    row = item(ROW | {"ctx": "6 * 9 = 54. he", "endings": ["6 * 9 = 54.", "sings.", "runs.", "is."]})
+    for (context, ending), text in zip(row.requests(encoder), row.endings):
         assert encoder.render(context) == row.context and encoder.render(ending) == f" {text}"
         assert not encoder.count_facts(context + ending)  # text as it stands
 
@@ -51,11 +59,11 @@ def test_the_space_belongs_to_the_ending():
 def test_three_normalisations(model_dir, monkeypatch):
     """acc by the sum, acc_norm by characters, acc_per_token by tokens: endings 0, 1 and 2 here."""
     model, encoder = open_model(model_dir)
-    row = hellaswag.Row("id", "So", ("no", "internationalisation", "a b c d e", "x"), 0)
+    row = MultipleChoice("So", ("no", "internationalisation", "a b c d e", "x"), 0)
     scores = [[-2.0, -2.0], [-0.9] * 6, [-0.6] * 10, [-8.0]]
-    monkeypatch.setattr(hellaswag.generate, "logprobs", lambda *_: scores)
+    monkeypatch.setattr(likelihood, "logprobs", lambda *_: scores)
     for label, right in enumerate(("acc", "acc_norm", "acc_per_token")):
-        (outcome,) = hellaswag.score(model, encoder, [row._replace(label=label)], 4)
+        (outcome,) = likelihood.score(model, encoder, [row._replace(label=label)], 4)
         assert {key: outcome[key] for key in ("acc", "acc_norm", "acc_per_token")} == {
             key: key == right for key in ("acc", "acc_norm", "acc_per_token")
         }
@@ -66,9 +74,9 @@ def test_three_normalisations(model_dir, monkeypatch):
 
 def test_loglikelihoods_are_the_models(model_dir):
     model, encoder = open_model(model_dir)
-    row = hellaswag.parse(ROW)
-    (outcome,) = hellaswag.score(model, encoder, [row], 3)
-    for (context, ending), found in zip(hellaswag.requests(encoder, row), outcome["loglikelihoods"]):
+    row = item(ROW)
+    (outcome,) = likelihood.score(model, encoder, [row], 3)
+    for (context, ending), found in zip(row.requests(encoder), outcome["loglikelihoods"]):
         with torch.inference_mode():
             logits = model(torch.tensor([context + ending]))[0].log_softmax(-1)
         expected = sum(logits[len(context) + i - 1, token].item() for i, token in enumerate(ending))
@@ -77,7 +85,8 @@ def test_loglikelihoods_are_the_models(model_dir):
 
 def test_a_row_longer_than_the_context_is_not_scored(model_dir):
     model, encoder = open_model(model_dir)
-    long = hellaswag.parse(ROW | {"endings": ["word " * 200, "b", "c", "d"]})
-    assert [
-        outcome is None for outcome in hellaswag.score(model, encoder, [hellaswag.parse(ROW), long], 8)
-    ] == [False, True]
+    long = item(ROW | {"endings": ["word " * 200, "b", "c", "d"]})
+    assert [outcome is None for outcome in likelihood.score(model, encoder, [item(ROW), long], 8)] == [
+        False,
+        True,
+    ]

@@ -1,0 +1,54 @@
+"""What a model finds likely, in one batched forward pass: the endings of a choice, and the reference answers.
+
+Bits per gold answer: −log₂ of the probability that a model gives to the reference solution (with the EOS behind
+it) after the prompt. Over the bytes of the solution as plain text it compares across tokenizers, and it moves
+long before the first answer is right. A solution is written as the condition writes it in training; only one
+of the ways in which tokens could spell it is counted, in every condition alike. A condition that cannot be read
+back (a placebo, a bare value) writes another text, so its bits would be no measure of this one: it gets none.
+"""
+
+import math
+
+from eval.decode.generate import logprobs
+from eval.tasks.task import MultipleChoice, Question
+from model import GPT
+from tokenizer.encode import Encoder
+
+
+def score(model: GPT, encoder: Encoder, items: list[MultipleChoice], batch_size: int) -> list[dict | None]:
+    """One outcome an item, with `loglikelihoods` in nats; None where an ending does not fit the context."""
+    counts = [len(item.endings) for item in items]
+    asked = [request for item in items for request in item.requests(encoder)]
+    scores = iter(logprobs(model, asked, batch_size))
+    outcomes = []
+    for item, count in zip(items, counts):
+        endings = [next(scores) for _ in range(count)]
+        outcomes.append(None if None in endings else _outcome(item, endings))
+    return outcomes
+
+
+def _outcome(item: MultipleChoice, endings: list[list[float]]) -> dict:
+    outcome = item.grade(endings)
+    bits = _bits(outcome["loglikelihoods"][item.label])
+    return outcome | {"gold_bits": bits, "gold_bytes": len(f" {item.endings[item.label]}".encode())}
+
+
+def gold_bits(model: GPT, encoder: Encoder, questions: list[Question], batch_size: int) -> list[dict]:
+    """`gold_bits` and `gold_bytes` of each reference answer; nothing where there is none, or it does not fit."""
+    known = [i for i, question in enumerate(questions) if question.solution is not None]
+    found: list[dict] = [{} for _ in questions]
+    if not encoder.condition.invertible or not known:
+        return found
+    texts = [f" {questions[i].solution.strip()}" for i in known]
+    asked = [
+        (questions[i].prompt(encoder), [*encoder.encode_facts(text), encoder.eos])
+        for i, text in zip(known, texts)
+    ]
+    for i, text, nats in zip(known, texts, logprobs(model, asked, batch_size)):
+        if nats is not None:
+            found[i] = {"gold_bits": _bits(sum(nats)), "gold_bytes": len(text.encode())}
+    return found
+
+
+def _bits(nats: float) -> float:
+    return -nats / math.log(2)

@@ -1,0 +1,36 @@
+"""A model directory, opened to be asked: our own, a stage's, or any of GPT-2's shape that was exported here."""
+
+from pathlib import Path
+
+import torch
+
+from model import GPT
+from pipeline.errors import UserError
+from tokenizer.encode import Encoder, from_dir
+
+
+def open_model(directory: Path, precision: str = "fp32") -> tuple[GPT, Encoder]:
+    """The model of a directory, on the GPU if there is one, and its encoder; UserError if they do not fit.
+
+    The directory of a stage stands for its `model`.
+    """
+    if not (directory / "config.json").exists() and (directory / "model").is_dir():
+        directory = directory / "model"
+    if not directory.is_dir():
+        raise UserError(f"{directory}: no such model directory")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
+    try:
+        encoder, model = from_dir(directory), GPT.from_directory(directory, device, dtype)
+    except UserError as error:  # not every one of a model's own says where it came from
+        message = str(error)
+        raise UserError(message if str(directory) in message else f"{directory}: {message}") from None
+    except (AttributeError, KeyError, TypeError, ValueError) as error:  # a key's value of another kind
+        message = f"config.json or condition.json holds what is not understood ({error})"
+        raise UserError(f"{directory}: {message}; export the model again") from None
+    if model.config.vocab_size != encoder.size:
+        message = f"has {model.config.vocab_size} ids and its condition.json speaks of {encoder.size}"
+        raise UserError(
+            f"{directory}: the model {message}; the two are not of one export, so export it again"
+        )
+    return model, encoder
