@@ -71,6 +71,7 @@ def _is_here(source: str, name: str, split: str) -> bool:
 def _resolve(source: str, name: str, split: str) -> Download:
     """Ask the Hub which files make up a split, by the rules of `datasets`."""
     from huggingface_hub import HfApi
+    from huggingface_hub.hf_api import RepoFile
 
     try:
         revision = HfApi().dataset_info(source, revision=read_manifest(source)["revision"], timeout=5).sha
@@ -91,8 +92,12 @@ def _resolve(source: str, name: str, split: str) -> Download:
         raise UserError(f"{source} ({name}): has no files of split '{split}', but of {there}; name another")
     if wrong := [path for path in found if not path.endswith(SUFFIXES)]:
         raise UserError(f"{source}: {wrong[0]} is not one of {', '.join(SUFFIXES)}; convert it into one")
-    files = {info.path: (info.size, info.lfs.sha256 if info.lfs else None) for info in infos}
-    return Download(source, f"{name}/{split}", revision, files)
+    sizes = {
+        info.path: (info.size, info.lfs.sha256 if info.lfs else None)
+        for info in infos
+        if isinstance(info, RepoFile)
+    }
+    return Download(source, f"{name}/{split}", str(revision), sizes)
 
 
 def _fetch(wanted: Download) -> None:

@@ -280,13 +280,14 @@ def _parse(blocks: str, seen: bool) -> Iterator[Template]:
         for number in numbers:
             name, _, value = number.partition("=")
             if expression := re.fullmatch(r"(\w+)([*+])(\w+)", value):
-                computed.append(Step(name, *expression.groups(), ""))
+                left, operator, right = expression.groups()
+                computed.append(Step(name, left, operator, right, ""))
             else:
                 low, _, high = (value or "2-9").partition("-")
                 ranges[name] = (int(low), int(high))
         question = " ".join(line.strip() for line in lines if "|" not in line)
         steps = [re.fullmatch(r" +(\w+) = (\w+) (.) (\w+) \| (.*)", line) for line in lines if "|" in line]
-        yield Template(id, seen, ranges, computed, question, [Step(*step.groups()) for step in steps])
+        yield Template(id, seen, ranges, computed, question, [Step(*step.groups()) for step in steps if step])
 
 
 SEEN_TEMPLATES = tuple(_parse(SEEN, True))
