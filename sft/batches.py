@@ -11,7 +11,7 @@ import itertools
 import multiprocessing
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +24,8 @@ from tokenizer.encode import Encoder
 
 POOL = 32  # batches sorted by length together: enough for little padding, few enough for mixed lengths
 ALONE = 50_000  # rows that one process converts in seconds; more are shared out among the cores
-BLOCK = 8192  # rows that the cores convert at a time
+CHUNK = 512  # rows that are converted together
+BLOCK = 32  # chunks that the cores convert at a time
 
 
 class Row(NamedTuple):
@@ -39,7 +40,7 @@ class Row(NamedTuple):
 
 
 Unit = list[Row]  # what takes one line of a batch: a row, or several packed behind each other
-Convert = Callable[[int], Row | str]  # number of a row → the row, or why it is dropped
+Convert = Callable[[list[int]], Iterable[Row | str]]  # numbers of rows → each row, or why it is dropped
 
 
 class Shape(NamedTuple):
@@ -99,15 +100,15 @@ def draw(count: int, convert: Convert, seed: Sequence[int], tally: Counter, sour
 
 
 def _converted(convert: Convert, order: np.ndarray) -> Iterator[Row | str]:
+    chunks = (order[start : start + CHUNK].tolist() for start in range(0, len(order), CHUNK))
     if len(order) <= ALONE:
-        yield from map(convert, order.tolist())
+        yield from itertools.chain.from_iterable(map(convert, chunks))
         return
     workers = max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
-    with multiprocessing.get_context("fork").Pool(
-        workers, _adopt, (convert,)
-    ) as pool:  # forked: rows are not copied
-        for start in range(0, len(order), BLOCK):
-            yield from pool.map(_apply, order[start : start + BLOCK].tolist())
+    context = multiprocessing.get_context("fork")  # rows are not copied
+    with context.Pool(workers, _adopt, (convert,)) as pool:
+        while block := list(itertools.islice(chunks, BLOCK)):
+            yield from itertools.chain.from_iterable(pool.imap(_apply, block))
 
 
 def _adopt(convert: Convert) -> None:
@@ -115,8 +116,8 @@ def _adopt(convert: Convert) -> None:
     _convert = convert
 
 
-def _apply(i: int) -> Row | str:
-    return _convert(i)
+def _apply(numbers: list[int]) -> list[Row | str]:
+    return list(_convert(numbers))
 
 
 def pack(rows: Iterator[Row], longest: int) -> Iterator[Unit]:

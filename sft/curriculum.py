@@ -5,6 +5,7 @@ learning-rate schedule runs over all of them.
 """
 
 from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from types import ModuleType
 from typing import NamedTuple
 
@@ -13,7 +14,20 @@ from pipeline.rows import load_rows, split_dev
 from pipeline.sections import Sft
 from sft import gsm8k, tinygsm, tulu
 
-TASKS: dict[str, ModuleType] = {"drills": gsm8k, "gsm8k": gsm8k, "tinygsm": tinygsm, "tulu": tulu}
+# Rows → each one's conversation, or why it is dropped: many at a time, because programs share a sandbox's workers.
+Conversations = Callable[[Sequence[dict], Sft, ModuleType], Iterable[list[dict] | str]]
+
+
+def row_by_row(messages: Callable[[dict, Sft, ModuleType], list[dict] | str]) -> Conversations:
+    return lambda rows, spec, vocabulary: (messages(row, spec, vocabulary) for row in rows)
+
+
+TASKS: dict[str, Conversations] = {
+    "drills": row_by_row(gsm8k.messages),
+    "gsm8k": row_by_row(gsm8k.messages),
+    "tinygsm": tinygsm.conversations,
+    "tulu": row_by_row(tulu.messages),
+}
 FORMATS: dict[str, Format] = {
     "drills": gsm8k.DRILLS,
     "gsm8k": gsm8k.FORMAT,

@@ -43,13 +43,16 @@ def schedule(run: Run, encoder: Encoder, shape: Shape) -> tuple[list[Unit], list
 
 def units_of(part: Part, spec: Sft, seed: tuple, encoder: Encoder, tally: Counter) -> Iterator[Unit]:
     """A part's units without end, in the order of `seed`; `tally` counts its rows."""
-    table, task = load(part, tally), TASKS[part.task]
+    table, conversations = load(part, tally), TASKS[part.task]
     tally["read"] += tally.total()
     plain = Encoder(encoder.condition.plain)
 
-    def convert(i: int) -> Row | str:
-        messages = task.messages(table[i], spec, encoder.condition.facts)
-        return messages if isinstance(messages, str) else make_row(messages, encoder, plain, spec.max_length)
+    def convert(numbers: list[int]) -> Iterator[Row | str]:
+        for messages in conversations([table[i] for i in numbers], spec, encoder.condition.facts):
+            if isinstance(messages, str):
+                yield messages
+            else:
+                yield make_row(messages, encoder, plain, spec.max_length)
 
     rows = draw(len(table), convert, seed, tally, part.data)
     return pack(rows, spec.max_length) if spec.packing else ([row] for row in rows)

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from eval.programs import statements  # noqa: F401 - fills DO
 from eval.programs.frames import DO, Frame, Function, block, invoke
-from eval.programs.machine import BITS, NUMBERS, Machine, Step, Stop, deny
+from eval.programs.machine import BITS, NUMBERS, Machine, Operation, Stop, deny
 
 SOURCE = 20_000  # characters
 NODES = 5_000  # of the syntax tree
@@ -34,7 +34,7 @@ class Outcome(NamedTuple):
 
     status: str
     value: int | float | None = None
-    trace: list[Step] | None = None
+    trace: list[Operation] | None = None
 
 
 def run(code: str, trace: bool = False) -> Outcome:

@@ -32,7 +32,7 @@ class Stop(Exception):
     """Ends a run with a status."""
 
 
-class Step(NamedTuple):
+class Operation(NamedTuple):
     """One arithmetic operation of a run. `operands` are the very objects that went in and `value` the one that came
     out: identity tells where a float came from. `name`: the variable that took it, if one did."""
 
@@ -112,7 +112,7 @@ class Machine:
     def record(self, op: str, operands: tuple, value: Any) -> None:
         if self.trace is not None and value.__class__ in NUMBERS:
             self.spend(2)
-            self.trace.append(Step(op, operands, value))
+            self.trace.append(Operation(op, operands, value))
 
 
 def deny() -> Any:

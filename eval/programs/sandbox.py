@@ -1,15 +1,19 @@
-"""Processes in which programs that a model wrote can do nothing but compute: a second wall.
+"""Processes in which strangers' programs can do nothing but compute: a second wall.
 
     with Sandbox() as sandbox:
-        outcomes = sandbox.run(codes)       # as eval.interpreter.run, in order
+        outcomes = sandbox.run(codes)       # as eval.programs.interpreter.run, in order
         record["sandbox"] = sandbox.in_force
 
-`Sandbox` starts a helper (`python -m eval.programs.sandbox`), a fresh Python that holds nothing of the caller's: no
-torch, no GPU, no descriptors, no environment but its library path. For every program the helper forks a
+`Sandbox` starts a helper (`python -m eval.programs.sandbox`), a fresh Python that holds nothing of the caller's:
+no torch, no GPU, no descriptors, no environment but its library path. For every program the helper forks a
 worker, which closes every descriptor but the pipe for its answer, bounds its processor time, memory, files
 and processes, and where the system has seccomp gives up every system call but the few that computing needs;
 then it interprets. The helper kills a worker that is not done in WALL seconds. A fork costs a few
 milliseconds, and no program can touch the next one's score.
+
+A dataset's programs share a worker, `together` at a time, because a fork costs more than one of them takes. A
+worker that ends early costs no other program its answer: the one it stopped at is tried once more, alone, and
+those behind it get a new worker.
 
 `in_force` is what a worker found to hold on this machine, not what was asked for: put it next to the
 scores.
@@ -19,6 +23,7 @@ import contextlib
 import ctypes
 import errno
 import gc
+import importlib
 import json
 import math
 import os
@@ -30,16 +35,16 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from eval.programs.interpreter import Outcome, run
 
 WALL = 2.0  # seconds a program
 MEMORY = 48 * 2**20  # bytes of address space on top of what the helper has
 NOTHING_OF = ("NOFILE", "FSIZE", "CORE", "NPROC")
-ANSWER = 2**14  # bytes; the longest honest answer is an integer of 2,466 digits
+ANSWER = 2**18  # bytes; a trace of 40 steps with all its working is 2**17
 STATUSES = frozenset({"ok", "no_function", "syntax", "rejected", "limit", "error"})
 
 # Linux system calls by number: write, mmap, munmap, brk, rt_sigprocmask, rt_sigreturn, mremap, madvise,
@@ -53,12 +58,36 @@ PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS, SECCOMP_MODE_FILTER = 1, 
 KILL, FAIL, ALLOW = 0x80000000, 0x00050000 | errno.EACCES, 0x7FFF0000  # SECCOMP_RET_…
 
 
-class Sandbox:
-    """Runs programs one after another in confined workers; closes its helper at the end of a `with`."""
+class Job(NamedTuple):
+    """What a worker does with a program: the answer has to be JSON, and what comes out of a worker is believed
+    only where it is `honest`."""
 
-    def __init__(self) -> None:
+    work: Callable[[str], Any]
+    honest: Callable[[Any], bool]
+
+
+def judging() -> Job:
+    """[status, value] of a program."""
+    return Job(lambda code: run(code)[:2], is_outcome)
+
+
+def is_outcome(answer: Any) -> bool:
+    match answer:
+        case [str() as status, None]:
+            return status in STATUSES
+        case [str() as status, int() | float() as value]:
+            return status in STATUSES and not isinstance(value, bool) and abs(value) < math.inf
+    return False
+
+
+class Sandbox:
+    """Runs programs one after another in confined workers. `job`: "module:function" that gives, from `args`, the
+    helper's Job. Close it, or use it in a `with`; its helper ends with its caller in any case."""
+
+    def __init__(self, job: str = "eval.programs.sandbox:judging", *args: str, together: int = 1) -> None:
+        self.together = together
         self._helper = subprocess.Popen(
-            [sys.executable, "-E", "-s", "-m", "eval.programs.sandbox"],
+            [sys.executable, "-E", "-s", "-m", "eval.programs.sandbox", str(together), job, *args],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=Path(__file__).parents[2],
@@ -69,13 +98,21 @@ class Sandbox:
         self.in_force: dict[str, Any] = self._answer()
 
     def run(self, codes: Iterable[str]) -> list[Outcome]:
-        return [self._one(code) for code in codes]
+        """Of a judging sandbox: as the interpreter has it, "limit" or "rejected" where a worker was lost."""
+        return [
+            Outcome(answer) if isinstance(answer, str) else Outcome(*answer) for answer in self.answers(codes)
+        ]
 
-    def _one(self, code: str) -> Outcome:
-        with contextlib.suppress(BrokenPipeError):  # then there is no answer either
-            self._helper.stdin.write(json.dumps(code).encode() + b"\n")
-            self._helper.stdin.flush()
-        return Outcome(*self._answer())
+    def answers(self, codes: Iterable[str]) -> Iterator[Any]:
+        """What the job says to each program, or "limit" or "rejected" where its worker was lost."""
+        codes = list(codes)
+        for start in range(0, len(codes), self.together):
+            chunk = codes[start : start + self.together]
+            with contextlib.suppress(BrokenPipeError):  # then there is no answer either
+                self._helper.stdin.write(json.dumps(chunk).encode() + b"\n")
+                self._helper.stdin.flush()
+            for _ in chunk:
+                yield self._answer()
 
     def _answer(self) -> Any:
         line = self._helper.stdout.readline()
@@ -83,27 +120,31 @@ class Sandbox:
             raise RuntimeError(f"the sandbox's helper ended with status {self._helper.wait()}")
         return json.loads(line)
 
+    def close(self) -> None:
+        self._helper.kill()  # and with it a worker that is still at work: PR_SET_PDEATHSIG
+        self._helper.wait()
+        with contextlib.suppress(BrokenPipeError):
+            self._helper.stdin.close()
+        self._helper.stdout.close()
+
     def __enter__(self) -> "Sandbox":
         return self
 
     def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(BrokenPipeError):
-            self._helper.stdin.close()
-        self._helper.wait(timeout=WALL + 1)
-        self._helper.stdout.close()
+        self.close()
 
 
 # --- in the worker ------------------------------------------------------------------------------------------
 
 
-def confine(keep: int) -> dict[str, Any]:
-    """Give up for good all that this process could do but to compute and to write to descriptor `keep`.
+def confine(keep: int, programs: int) -> dict[str, Any]:
+    """Give up for good all that this process could do but to compute `programs` and to write to descriptor `keep`.
 
     Returns what is in force then: the limits that the system took, and for seccomp True or why not."""
     os.setsid()
     os.closerange(0, keep)
     os.closerange(keep + 1, 2**16)
-    limits = {"CPU": int(WALL) + 1, "AS": address_space() + MEMORY} | dict.fromkeys(NOTHING_OF, 0)
+    limits = {"CPU": int(WALL * programs) + 1, "AS": address_space() + MEMORY} | dict.fromkeys(NOTHING_OF, 0)
     taken = {}
     for name, limit in limits.items():
         try:
@@ -148,46 +189,75 @@ def filter_calls() -> bool | str:
 # --- in the helper ------------------------------------------------------------------------------------------
 
 
-def serve() -> None:
-    """Answer programs, one JSON string a line, with [status, value]; the first line says what is in force."""
-    run('"\\N{BULLET}", f"{é:.2f}"')  # what Python loads late, while files can still be opened
+def serve(together: int, job: Job) -> None:
+    """Answer lines of programs, JSON lists of strings, with a line each; the first line says what is in force."""
+    job.work('"\\N{BULLET}", f"{é:.2f}"\ndef f():\n    x = 6 * 9 / 4\n    return round(x, 1)')
+    job.work("def f(")  # what Python loads late, while files can still be opened
     gc.freeze()  # forks share the memory
-    print(json.dumps(ask(None)), flush=True)
+    (in_force,), _ = ask(Job(None, lambda answer: True), [None])
+    print(json.dumps(in_force), flush=True)
     for line in sys.stdin:
-        print(json.dumps(ask(json.loads(line))), flush=True)
+        for answer in answers(job, json.loads(line), together):
+            print(json.dumps(answer))
+        sys.stdout.flush()
 
 
-def ask(code: str | None) -> Any:
-    """[status, value] of a program, from a worker of its own; of None, what is in force in a worker."""
+def answers(job: Job, codes: list[str], together: int) -> Iterator[Any]:
+    while codes:
+        done, lost = ask(job, codes[:together])
+        yield from done
+        codes = codes[len(done) :]
+        if lost:
+            if together > 1:  # had it been alone, it might have had enough time
+                done, lost = ask(job, codes[:1])
+            yield lost or done[0]
+            codes = codes[1:]
+
+
+def ask(job: Job, codes: list[str | None]) -> tuple[list, str | None]:
+    """The answers to programs, from one worker, and if not to all of them, how it was lost: "limit" or "rejected".
+    To None, what is in force in a worker."""
     reading, writing = os.pipe()
     worker = os.fork()
     if worker == 0:
         try:
-            in_force = confine(writing)
-            os.write(writing, json.dumps(in_force if code is None else run(code)[:2]).encode())
+            in_force = confine(writing, len(codes))
+            for code in codes:
+                answer = in_force if code is None else job.work(code)
+                os.write(writing, json.dumps(answer).encode() + b"\n")
         finally:
             os._exit(0)
     os.close(writing)
-    answer, deadline = b"", time.monotonic() + WALL
-    while select.select([reading], [], [], max(0.0, deadline - time.monotonic()))[0]:
-        part = os.read(reading, ANSWER)
-        answer += part
-        if not part or len(answer) > ANSWER:
-            break
-    os.close(reading)
-    os.kill(worker, signal.SIGKILL)  # if it is still there; it stays ours until waited for
-    ended = os.waitpid(worker, 0)[1]
     try:
-        found = json.loads(answer)
-        if code is None:
-            return found
-        status, value = found
-        if status in STATUSES and (value is None or (type(value) in (int, float) and abs(value) < math.inf)):
-            return [status, value]
-    except (ValueError, TypeError, RecursionError):
-        pass
-    return ["rejected" if os.WIFSIGNALED(ended) and os.WTERMSIG(ended) == signal.SIGSYS else "limit", None]
+        done = [answer for _, answer in zip(codes, honest_answers(job, reading))]
+    finally:
+        os.close(reading)
+        os.kill(worker, signal.SIGKILL)  # if it is still there; it stays ours until waited for
+        ended = os.waitpid(worker, 0)[1]
+    if len(done) == len(codes):
+        return done, None
+    return done, "rejected" if os.WIFSIGNALED(ended) and os.WTERMSIG(ended) == signal.SIGSYS else "limit"
+
+
+def honest_answers(job: Job, reading: int) -> Iterator[Any]:
+    """A worker's answers until it ends, takes longer than WALL, or says what the job would not say."""
+    text, deadline = b"", time.monotonic() + WALL
+    while select.select([reading], [], [], max(0.0, deadline - time.monotonic()))[0]:
+        part = os.read(reading, 2**16)
+        *lines, text = (text + part).split(b"\n")
+        for line in lines:
+            try:
+                answer = json.loads(line)
+            except (ValueError, RecursionError):
+                return
+            if not job.honest(answer):
+                return
+            yield answer
+            deadline = time.monotonic() + WALL
+        if not part or len(text) > ANSWER:
+            return
 
 
 if __name__ == "__main__":
-    serve()
+    module, function = sys.argv[2].split(":")
+    serve(int(sys.argv[1]), getattr(importlib.import_module(module), function)(*sys.argv[3:]))

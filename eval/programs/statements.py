@@ -6,7 +6,7 @@ from typing import Any
 from eval.programs.expressions import bind, closure, load, place, set_item
 from eval.programs.frames import BREAK, CONTINUE, DO, RETURN, Frame, block, meaning_of
 from eval.programs.library import MATH
-from eval.programs.machine import Step, Stop, deny
+from eval.programs.machine import Operation, Stop, deny
 from eval.programs.operators import arithmetic
 
 
@@ -41,7 +41,7 @@ def assign(frame: Frame, targets: list[ast.expr], expression: ast.expr) -> None:
         name_last_step(trace, value, targets[0])
 
 
-def name_last_step(trace: list[Step], value: Any, target: ast.expr) -> None:
+def name_last_step(trace: list[Operation], value: Any, target: ast.expr) -> None:
     if trace[-1].value is value and target.__class__ is ast.Name:
         trace[-1] = trace[-1]._replace(name=target.id)
 

@@ -36,6 +36,10 @@ def row(length, supervised=1):
     return Row(np.ones(length, np.int32), np.array(labels, np.int32), length, 0)
 
 
+def row_by_row(convert):
+    return lambda numbers: map(convert, numbers)
+
+
 def units_of(mode, stage, budget="examples", amount=96, tally=None):
     """The units of a condition, taken and grouped as a stage does it."""
     part = Part(stage.task, "sample", None, budget, amount)
@@ -76,7 +80,7 @@ def test_a_budget_of_tokens_takes_one_condition_further_on_the_same_way(spec):
 
 def test_the_seed_alone_decides_the_order():
     def order(seed):
-        rows = draw(50, lambda i: row(i + 1), (seed, 0), Counter(), "here")
+        rows = draw(50, row_by_row(lambda i: row(i + 1)), (seed, 0), Counter(), "here")
         return [r.length for r in itertools.islice(rows, 100)]
 
     assert order(1) == order(1) != order(2)
@@ -88,7 +92,11 @@ def test_the_seed_alone_decides_the_order():
 def test_kept_and_dropped_rows_add_up_to_those_read(fates, seed):
     tally = Counter()
     rows = draw(
-        len(fates), lambda i: row(i + 1) if fates[i] == "kept" else fates[i], (seed, 0), tally, "here"
+        len(fates),
+        row_by_row(lambda i: row(i + 1) if fates[i] == "kept" else fates[i]),
+        (seed, 0),
+        tally,
+        "here",
     )
     if "kept" not in fates:
         with pytest.raises(UserError, match="here: no row can be trained on"):
@@ -170,12 +178,13 @@ def test_grouping_loses_nothing_and_pads_less(batch, steps, random):
 def test_many_rows_are_converted_by_all_cores_to_the_same(monkeypatch):
     def lengths():
         tally = Counter()
-        rows = draw(40, lambda i: row(i) if i % 3 else "a third", (0, 0), tally, "here")
+        rows = draw(40, row_by_row(lambda i: row(i) if i % 3 else "a third"), (0, 0), tally, "here")
         return [r.length for r in itertools.islice(rows, 30)], tally
 
     alone = lengths()
     monkeypatch.setattr(batches, "ALONE", 10)
-    monkeypatch.setattr(batches, "BLOCK", 16)
+    monkeypatch.setattr(batches, "CHUNK", 4)
+    monkeypatch.setattr(batches, "BLOCK", 4)
     assert lengths() == alone
 
 

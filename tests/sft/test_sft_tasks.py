@@ -2,6 +2,7 @@
 
 import pytest
 
+from eval.programs.sandbox import Sandbox
 from pipeline.sections import Phase
 from sft import gsm8k, tinygsm, tulu
 from sft.curriculum import TASKS, parts
@@ -70,9 +71,8 @@ def test_a_solution_without_a_final_number_is_dropped(spec, answer):
 
 
 def test_a_program_is_written_without_its_docstring_and_still_runs(spec):
-    *_, answer = tinygsm.messages(
-        {"question": "What is 6 * 9?", "code": CODE}, spec(answer_format="program"), multiplication
-    )
+    row = {"question": "What is 6 * 9?", "code": CODE}
+    [(*_, answer)] = tinygsm.conversations([row], spec(answer_format="program"), multiplication)
     assert answer["content"] == "def simple_math_problem() -> int:\n    eggs = 6 * 9\n    return eggs"
 
 
@@ -87,12 +87,27 @@ def test_a_program_is_written_without_its_docstring_and_still_runs(spec):
 )
 @pytest.mark.parametrize("answer_format", ["trace", "program"])
 def test_a_program_without_a_number_is_dropped_for_a_reason(spec, code, said, answer_format):
-    assert (
-        tinygsm.messages(
-            {"question": "What?", "code": code}, spec(answer_format=answer_format), multiplication
-        )
-        == said
-    )
+    rows = [{"question": "What?", "code": code}]
+    assert [*tinygsm.conversations(rows, spec(answer_format=answer_format), multiplication)] == [said]
+
+
+@pytest.mark.parametrize("answer_format", ["trace", "program"])
+def test_a_hostile_row_is_dropped_and_counted_and_costs_no_other_row_anything(
+    spec, answer_format, monkeypatch
+):
+    """`hang` and `crash` stand for holes that nobody knows of: they leave the interpreter's walls behind."""
+    rows = [{"question": "What?", "code": f"def f():\n    return {n} * 2"} for n in range(6)]
+    rows[2]["code"], rows[4]["code"] = "hang", "crash"
+    monkeypatch.setattr(tinygsm, "sandbox", holed_sandbox)
+    results = [*tinygsm.conversations(rows, spec(answer_format=answer_format), multiplication)]
+    assert [i for i, result in enumerate(results) if isinstance(result, str)] == [2, 4]
+    assert results[2] == results[4] == "limit"
+    assert results[5][-1]["content"].split()[-1] == ("10" if answer_format == "trace" else "2")
+
+
+def holed_sandbox(process, vocabulary):
+    job = ("tests.sft.holes:judging",) if vocabulary is None else ("tests.sft.holes:tracing", vocabulary)
+    return Sandbox(*job, together=4)
 
 
 def test_a_curriculum_is_its_phases_in_order_and_another_task_is_one_part(spec):
@@ -112,4 +127,4 @@ def test_a_curriculum_is_its_phases_in_order_and_another_task_is_one_part(spec):
 
 def test_every_task_of_an_experiment_file_has_its_rows_turned_into_messages():
     assert {*TASKS, "curriculum"} == {"drills", "curriculum", "gsm8k", "tinygsm", "tulu"}
-    assert all(callable(task.messages) for task in TASKS.values())
+    assert all(map(callable, TASKS.values()))

@@ -190,4 +190,4 @@ def test_real_programs(shared_data):
     for code, trace in traces:
         assert trace.value == run(code).value
         check(trace.text, trace.value)
-    assert list(convert(codes[:300], multiplication.work)) == found[:300]
+    assert list(convert(codes[:300], multiplication.__name__)) == found[:300]
