@@ -99,7 +99,7 @@ def own_identity(experiment: Experiment, condition: str, seed: int, name: str) -
     }
     if kind.versions:
         identity["versions"] = {module: hook(f"{module}:VERSION") for module in kind.versions}
-    if not kind.is_shared:
+    if not kind.is_shared or identity["section"].get("corpus") == "seed":
         identity["seed"] = seed
     return identity
 

@@ -45,6 +45,11 @@ class Cost(NamedTuple):
 # --- what types cannot say ----------------------------------------------------------------------------------
 
 
+def _check_prepare(spec: Prepare, refuse: Refuse) -> None:
+    if spec.corpus == "seed" and spec.data != "sample":
+        refuse("corpus", "only `sample` writes a text for every seed; take data: sample, or corpus: shared")
+
+
 def _check_pretrain(spec: Pretrain, refuse: Refuse) -> None:
     if spec.n_embd % spec.n_head:
         refuse("n_embd", f"{spec.n_embd} is not a multiple of n_head {spec.n_head}")
@@ -154,6 +159,7 @@ KINDS = {
         Prepare,
         "pretrain.prepare",
         is_shared=True,
+        check=_check_prepare,
         made_of=lambda spec, fetch: {"drills": f"sample-{sample.VERSION}"} if spec.drills else {},
         cost=_cost_prepare,
     ),

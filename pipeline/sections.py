@@ -71,6 +71,9 @@ class Prepare:
     tokens: Count  # training documents are taken until they hold this many baseline tokens
     val_tokens: Count  # the same for validation
     shard_tokens: Count = 100_000_000
+    corpus: Literal["shared", "seed"] = (
+        "shared"  # seed: a corpus of its own for every seed; of `sample` alone
+    )
     drills: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share of baseline tokens, generated, spread evenly
 
 

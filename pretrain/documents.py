@@ -31,6 +31,7 @@ from tokenizer.encode import Encoder
 
 CHUNK = 1_000_000  # bytes of text, about, that a worker encodes at once
 DRILLS = 8  # exercises in one drill document
+FRESH = 1_000_000  # chunks of a corpus, more than there ever are: those of the next one get other drills
 AROUND = 60  # characters that the audit shows on both sides of a rewrite
 
 
@@ -68,10 +69,15 @@ class Chunk(NamedTuple):
         return _row_group(self.file, self.group).slice(self.start, self.stop - self.start).to_pylist()
 
 
-def chunks(spec: Prepare) -> Iterator[Chunk]:
+def corpus_of(spec: Prepare, seed: int) -> int:
+    """Which text `sample` writes: 0 is the one that all seeds share."""
+    return seed + 1 if spec.corpus == "seed" else 0
+
+
+def chunks(spec: Prepare, corpus: int = 0) -> Iterator[Chunk]:
     """The source in order. Raises UserError where a file cannot be read."""
     files = [] if spec.data == "sample" else source_files(spec.data, spec.name, "train")
-    parts = _parquet(files) if files and files[0].suffix == ".parquet" else _rows(spec)
+    parts = _parquet(files) if files and files[0].suffix == ".parquet" else _rows(spec, corpus)
     for number, part in enumerate(parts):
         yield part._replace(number=number)
 
@@ -97,9 +103,9 @@ def _parquet(files: list[Path]) -> Iterator[Chunk]:
                 yield Chunk(0, size * (stop - start) // rows, file, group, start, stop)
 
 
-def _rows(spec: Prepare) -> Iterator[Chunk]:
+def _rows(spec: Prepare, corpus: int) -> Iterator[Chunk]:
     texts, size = [], 0
-    for row in load_rows(spec.data, TEXT, "train", name=spec.name):
+    for row in load_rows(spec.data, TEXT, "train", name=spec.name, seed=corpus):
         texts.append(row["text"])
         size += len(row["text"]) if isinstance(row["text"], str) else 0
         if size >= CHUNK:
@@ -138,18 +144,25 @@ class Recipe(NamedTuple):
     condition: tuple  # the fields of a Condition
     held_out: float  # share of documents
     drills: float  # share of training tokens
+    corpus: int = 0
 
     @classmethod
-    def of(cls, spec: Prepare, condition: Condition) -> "Recipe":
+    def of(cls, spec: Prepare, condition: Condition, corpus: int = 0) -> "Recipe":
         text = spec.tokens * (1 - spec.drills)
-        return cls(astuple(condition), spec.val_tokens / (text + spec.val_tokens), spec.drills)
+        return cls(astuple(condition), spec.val_tokens / (text + spec.val_tokens), spec.drills, corpus)
 
 
 def encode_chunk(recipe: Recipe, chunk: Chunk) -> Encoded:
     """A chunk's documents, rewritten and encoded, drills among those for training."""
     encoder, counts = encoder_of(recipe.condition), Counter()
     condition, writers = encoder.condition, {split: _Writer(encoder, chunk.number) for split in SPLITS}
-    drills, owed = (Text.of(drill.encode(), condition) for drill in drill_documents(chunk.number)), 0.0
+    drills, owed = (
+        (
+            Text.of(drill.encode(), condition)
+            for drill in drill_documents(chunk.number + FRESH * recipe.corpus)
+        ),
+        0.0,
+    )
     drill = next(drills) if recipe.drills else None
     for document in chunk.documents():
         text = _decode(document, condition, counts)

@@ -37,12 +37,13 @@ from pathlib import Path
 from pipeline import stage
 from pipeline.errors import UserError, cli
 from pipeline.files import write_json
+from pipeline.formats import described
 from pipeline.identity import stage_dir
 from pipeline.progress import Bar, size
 from pipeline.sections import Prepare
 from pipeline.world import cores
 from pretrain import shards
-from pretrain.documents import Chunk, Recipe, chunks, encode_chunk, encoder_of
+from pretrain.documents import Chunk, Recipe, chunks, corpus_of, encode_chunk, encoder_of
 from pretrain.shards import SPLITS, Encoded
 from tokenizer.conditions import Condition
 
@@ -59,18 +60,18 @@ DISK_PER_TOKEN = 2.1  # bytes: uint16, and 16 bytes a document
 
 
 def stretches(
-    spec: Prepare, condition: Condition, directory: Path, workers: int, part: tuple[int, int]
+    spec: Prepare, condition: Condition, directory: Path, workers: int, part: tuple[int, int], corpus: int
 ) -> Iterator[tuple[int, Iterator[Encoded | None]]]:
     """Every stretch of a part in order: its number, and its chunks encoded, or None if it is on disk already.
 
     A part (i, n) is the stretches i, i + n, … The source is read and encoded some chunks ahead.
     """
-    recipe, (i, n) = Recipe.of(spec, condition), part
+    recipe, (i, n) = Recipe.of(spec, condition, corpus), part
     encoder_of(recipe.condition)  # made once, before the workers fork
     pool = ProcessPoolExecutor(workers, initializer=_watch_parent)
 
     def jobs() -> Iterator[tuple[int, Future | None]]:
-        for number, group in itertools.groupby(_numbered(spec), operator.itemgetter(0)):
+        for number, group in itertools.groupby(_numbered(spec, corpus), operator.itemgetter(0)):
             if number % n == i and shards.is_whole(directory, number):
                 yield number, None
             elif number % n == i:
@@ -83,10 +84,10 @@ def stretches(
         pool.shutdown(cancel_futures=True)
 
 
-def _numbered(spec: Prepare) -> Iterator[tuple[int, Chunk]]:
+def _numbered(spec: Prepare, corpus: int) -> Iterator[tuple[int, Chunk]]:
     """Chunks with the number of their stretch."""
     size = 0
-    for chunk in chunks(spec):
+    for chunk in chunks(spec, corpus):
         yield size // (spec.shard_tokens * BYTES_PER_TOKEN), chunk
         size += chunk.size
 
@@ -119,6 +120,7 @@ def prepare(
     workers: int,
     progress: Callable[[int], object] = lambda tokens: None,
     part: tuple[int, int] | None = None,
+    corpus: int = 0,
 ) -> tuple[dict[str, dict], dict[str, float]]:
     """Write stretches up to the budgets: (their indexes by name, tokens that the source lacks by split).
 
@@ -128,7 +130,7 @@ def prepare(
     _, n = part or (0, 1)
     room, done = {"train": spec.tokens / n, "val": spec.val_tokens / n}, {}
     try:
-        for number, encoded in stretches(spec, condition, directory, workers, part or (0, 1)):
+        for number, encoded in stretches(spec, condition, directory, workers, part or (0, 1), corpus):
             limit = dict.fromkeys(SPLITS, math.inf) if part else room
             index = done[f"{number:05}"] = fill(directory, number, encoded, limit, progress)
             room = {split: room[split] - index[split]["plain_tokens"] for split in SPLITS}
@@ -272,7 +274,8 @@ def main(argv: list[str] | None = None) -> None:
         spec, condition = run.spec, Condition.of(run.experiment, run.condition)
         _check_disk(run.dir, spec)
         with _disk_full(run.dir), run.bar(spec.tokens + spec.val_tokens, "tokens") as bar:
-            done, lacks = prepare(run.dir, spec, condition, cores(), bar.update)
+            corpus = corpus_of(spec, run.seed)
+            done, lacks = prepare(run.dir, spec, condition, cores(), bar.update, corpus=corpus)
             for split, key in (("train", "tokens"), ("val", "val_tokens")):
                 asked, has = getattr(spec, key), getattr(spec, key) - int(lacks[split])
                 said = f"{spec.data} gives {has:,} of {asked:,} tokens"
@@ -282,9 +285,19 @@ def main(argv: list[str] | None = None) -> None:
                     print(f"prepare: {key}: {said}", file=sys.stderr)
             tidy(run.dir, done)
             index = write_index(run.dir, condition, done)
+        _say_drops(done)
         arrays = [f"{name}/{array}" for name, stretch in done.items() for array in stretch["sha256"]]
         tokens, documents = index["train"]["tokens"], index["train"]["documents"]
         run.finish(["index.json", *arrays], tokens=tokens, examples=documents)
+
+
+def _say_drops(done: dict[str, dict]) -> None:
+    counts = sum((Counter(stretch["counts"]) for stretch in done.values()), Counter())
+    dropped = Counter(
+        {key.removeprefix("dropped: "): n for key, n in counts.items() if key.startswith("dropped")}
+    )
+    if dropped:
+        print(f"prepare: dropped {dropped.total():,} documents: {described(dropped)}", file=sys.stderr)
 
 
 def _main_part(words: list[str], part: tuple[int, int]) -> None:
@@ -299,7 +312,7 @@ def _main_part(words: list[str], part: tuple[int, int]) -> None:
     total = (spec.tokens + spec.val_tokens) // part[1]
     label = f"{args.condition} {name} part {part[0]}/{part[1]}"
     with _disk_full(directory), Bar(directory, label, total, "tokens") as bar:
-        prepare(directory, spec, condition, cores(), bar.update, part)
+        prepare(directory, spec, condition, cores(), bar.update, part, corpus_of(spec, args.seed))
 
 
 if __name__ == "__main__":

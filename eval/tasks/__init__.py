@@ -6,7 +6,7 @@ from collections.abc import Callable
 from eval.tasks.task import Task
 from pipeline.sections import Eval
 
-NAMES = ("gsm8k", "hellaswag", "svamp")
+NAMES = ("arithmetic", "gsm8k", "hellaswag", "svamp")
 VERSION = 1  # of how problems are asked and graded; raise it with any change of that
 
 

@@ -10,7 +10,9 @@ False); the other half have training templates with number tuples that appear in
 of that template. A document belongs to the validation split if its own hash says so: none is in both.
 
 A seeded generator's `random()` is the only source of chance: the one method that Python promises not to
-change. Raise VERSION with any change of content; a test holds the hash of the present one.
+change. Raise VERSION with any change of content; a test holds the hash of the present one. The registered
+studies (experiments/results) stand on VERSION 2, whose training word problems still worked some products of the
+test: 46 of its 110 of two digits by one, 319 times.
 """
 
-VERSION = 2
+VERSION = 3

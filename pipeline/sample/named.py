@@ -1,22 +1,30 @@
-"""Generated questions with answers that an experiment asks for by `name`: `worked`, or `worked_10`."""
+"""Generated questions with answers that an experiment asks for by `name`.
+
+worked          products digit by digit and word problems; worked_10: with a tenth of the products in signs
+arithmetic      the grid of pipeline/sample/arithmetic.py; or a part of it, arithmetic[_OP][_LOW-HIGH][_unequal],
+                such as arithmetic_add_2-6_unequal: sums of 2 to 6 digits of different lengths. With _worked
+                behind it the answers show their working
+"""
 
 import re
 from collections.abc import Iterator
 
+from pipeline.sample import arithmetic
 from pipeline.sample.worked import worked
+
+NAMES = "worked, worked_10 with 10% of its products in signs, arithmetic, arithmetic_add_2-6_unequal_worked"
 
 
 def answered(name: str, split: str, n: int, seed: int) -> Iterator[dict]:
     """`n` rows of "train" or "test", {question, answer, …}; negative `n`: without end.
 
-    `worked_10` are the worked answers with a tenth of their products in signs. Raises ValueError for a name that
-    stands for nothing.
+    Raises ValueError for a name that stands for nothing.
     """
     if found := re.fullmatch(r"worked(?:_([1-9][0-9]?))?", name):
         return worked(split, n, seed, int(found[1] or 100) / 100)
-    raise ValueError(
-        f"there are none named '{name}'; there are worked, and worked_10 with 10% of its products in signs"
-    )
+    if part := arithmetic.named(name):
+        return arithmetic.grid(part, split, n, seed)
+    raise ValueError(f"there are none named '{name}'; there are {NAMES}")
 
 
 def nameless(name: str | None) -> None:

@@ -60,8 +60,8 @@ def worked(split: str, n: int, seed: int, signs: float = 1.0) -> Iterator[dict]:
     """`n` problems of "train" or "test", each with its worked answer: {question, answer, template, seen}.
 
     Six in ten are products: of the table (in "train" alone), of two digits by one, and most of three digits
-    by one; the rest are word problems of one to three steps. One product in five is kept for "test", where no
-    question comes twice; of its word problems a fifth have templates that training does not know. Negative
+    by one; the rest are word problems of one to three steps. One product in five is kept for "test" and is
+    worked nowhere in "train", in word problems neither; in "test" no question comes twice; of its word problems a fifth have templates that training does not know. Negative
     `n`: without end. `signs` is the share of products that answers write as `6 * 9 = 54`; the others are "6
     times 9 is 54", which no vocabulary finds: the same problems and workings with fewer facts.
     """
@@ -108,7 +108,11 @@ def _worked_product(rng: random.Random, test: bool) -> dict:
 
 def _worked_problem(rng: random.Random, test: bool) -> dict:
     templates = _WORKED_HELD_OUT if test and rng.random() < 0.2 else _WORKED_SEEN
-    problem = make_problem(rng, pick(rng, templates), test)
+    while True:
+        problem = make_problem(rng, pick(rng, templates), test)
+        products = ((a, b) for step, a, b, _ in problem.equations() if step.operator == "*")
+        if test or not any(_product_for_test(a, b) for a, b in products):
+            break
     return {
         "question": problem.question,
         "answer": solution(problem),

@@ -62,6 +62,10 @@ WRONG = [
     ("stages.grpo.warmup=9000", "stages.grpo.warmup: 9000 is not less than the"),
     ("stages.grpo.max_new_tokens=160", "stages.grpo.max_new_tokens: 160 leave no room for a question"),
     ("eval.max_new_tokens=160", "eval.max_new_tokens: 160 leave no room for a question"),
+    (
+        "stages.prepare={run: prepare, data: a.jsonl, tokens: 9, val_tokens: 9, corpus: seed}",
+        "prepare.corpus: only",
+    ),
     ("eval.sets.hellaswag.task=arc", "eval.sets.hellaswag.task: no task 'arc'; there are "),
     ("name=other", "name: unknown key"),
     ("path=other", "path: unknown key"),

@@ -17,10 +17,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.files import read_json, sha256
+from pipeline.experiment import load
+from pipeline.files import ROOT, read_json, sha256
+from pipeline.identity import stage_dir
+from pipeline.rows import load_rows
 from pipeline.sample.documents import documents as sample_documents
 from pipeline.sections import Prepare
 from pretrain import documents, prepare, shards
+from pretrain.documents import TEXT
 from pretrain.shards import BYTES, FACTS, PLAIN, SPLITS, TOKENS
 from tests.pretrain import torture
 from tokenizer.conditions import MODES, Condition
@@ -230,6 +234,27 @@ def test_a_killed_worker_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr(documents, "_decode", lambda *words: os.kill(os.getpid(), signal.SIGKILL))
     with pytest.raises(UserError, match="a worker was killed, perhaps for want of memory; run it again"):
         make(tmp_path, spec())
+
+
+def test_a_corpus_of_its_own_for_every_seed_is_fresh_throughout(tmp_path, runs):
+    path = tmp_path / "own.yaml"
+    path.write_text(
+        f"extends: {ROOT / 'tests/tiny.yaml'}\nseeds: [0, 1]\nstages: {{prepare: {{corpus: seed, name: worked}}}}\n"
+    )
+    texts = {}
+    for condition, seed in (("baseline", 0), ("mul_tokens", 0), ("baseline", 1)):
+        prepare.main([str(path), condition, str(seed)])
+        directory = stage_dir(load(path), condition, seed, "prepare")
+        assert read_json(directory / "stage.json")["identity"]["seed"] == seed
+        encoder = Encoder(Condition.of(load(path), condition))
+        texts[condition, seed] = [encoder.render(ids) for ids in split_documents(block(directory, "train"))]
+    assert texts["baseline", 0] == texts["mul_tokens", 0]
+    once = [set(texts["baseline", seed]) for seed in (0, 1)]
+    assert len(once[0] & once[1]) < len(once[0]) / 10  # the table is small: a few of its products recur
+    shared = [row["text"] for row in itertools.islice(load_rows("sample", TEXT, "train", name="worked"), 300)]
+    assert len(once[0] & set(shared)) < 30
+    drilled = [next(documents.drill_documents(documents.FRESH * corpus)) for corpus in (0, 1, 2)]
+    assert len(set(drilled)) == 3
 
 
 def test_rows_that_hold_no_text_are_counted(tmp_path, monkeypatch):

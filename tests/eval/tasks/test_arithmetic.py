@@ -1,0 +1,37 @@
+import pytest
+
+from eval import tasks
+from eval.tasks.task import load, read
+
+
+def test_cells_become_columns_and_golds_are_the_values():
+    items, skipped = load(tasks.get("arithmetic"), "sample", "test", name="arithmetic_subtract_2-3", limit=40)
+    assert len(items) == 40 and not skipped
+    for item in items:
+        assert item.columns.keys() == {"op", "digits_a", "digits_b", "carries", "seen"}
+        assert item.columns["op"] == "subtract" and item.columns["seen"] is True
+        assert item.grade(item.solution, item.gold)["correct"]
+
+
+@pytest.mark.parametrize(
+    ("reply", "right"),
+    [
+        (" 168", True),
+        (" 123 + 45 = 168\n#### 168", True),
+        (" 3 + 5 = 8: 8\n2 + 4 = 6: 68\n1 + 0 = 1: 168\n123 + 45 = 168", True),
+        (" 168\nUser: What is 9 + 9?", True),
+        (" 1680", False),
+        (" many", False),
+    ],
+)
+def test_a_reply_is_read_as_a_probes_is(reply, right):
+    (item,), _ = read(tasks.get("arithmetic"), [{"question": "What is 123 + 45?", "answer": "168", "op": 5}])
+    assert item.grade(reply, item.gold)["correct"] is right and item.columns["op"] is None
+
+
+def test_every_name_of_the_registry_is_a_benchmark_that_imports_no_torch():
+    for name in tasks.NAMES:
+        task = tasks.get(name)
+        assert task.format.name == name and task.size > 0
+        items, _ = load(task, "sample", task.format.held_apart, limit=5)
+        assert len(items) == 5
