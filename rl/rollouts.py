@@ -57,7 +57,8 @@ class Rollouts:
             self.decoder = Decoder(policy.eval())
             if self.gold:  # the largest step, so that the cache is made once
                 longest = max(map(len, self.gold)) + self.run.spec.max_new_tokens
-                self.decoder.reserve(self.run.spec.batch_size // world.WORLD, longest)
+                rows = min(self.run.spec.batch_size // world.WORLD, self.decoder.room(longest))
+                self.decoder.reserve(rows, longest)
         else:
             self.decoder.load(tensors)
         return self.decoder

@@ -58,6 +58,15 @@ class Decoder:
         if self.cache is not None:
             self.cache.model = self.ready
 
+    def room(self, columns: int) -> int:
+        """How many rows of so many columns fit in the memory meant for a cache."""
+        config = self.model.config
+        if self.device.type == "cpu":
+            memory, size = CPU_CACHE, 4
+        else:
+            memory, size = torch.cuda.mem_get_info(self.device)[0] // 2, self.model.wte.weight.element_size()
+        return max(1, memory // (2 * config.n_layer * config.n_embd * size * columns))
+
     def reserve(self, rows: int, columns: int) -> Cache:
         """A cache of at least so many rows and columns: the one that is there, where it is large enough."""
         if self.cache is None or rows > self.cache.rows or columns > self.cache.columns:
@@ -98,7 +107,7 @@ class Decoder:
             return replies
         choose = Choice(self.device, suppress, temperature, generator)
         columns = len(prompts[order[0]]) + max(rooms)
-        size = batch_size or max(_cache_rows(self.model, columns), self.cache.rows if self.cache else 0)
+        size = batch_size or max(self.room(columns), self.cache.rows if self.cache else 0)
         size = max(1, min(size, len(order) * samples) // samples)
         cache = self.reserve(size * samples, columns)
         for start in range(0, len(order), size):
@@ -233,13 +242,3 @@ def logprobs(
         for i, part in zip(batch, values.cpu().split(counts)):
             scores[i] = part.tolist()
     return scores
-
-
-def _cache_rows(model: GPT, columns: int) -> int:
-    """Rows of `columns` columns that fit in the memory meant for the cache."""
-    weight = model.wte.weight
-    if weight.device.type == "cpu":
-        memory, size = CPU_CACHE, 4
-    else:
-        memory, size = torch.cuda.mem_get_info(weight.device)[0] // 2, weight.element_size()
-    return max(1, memory // (2 * model.config.n_layer * model.config.n_embd * size * columns))

@@ -3,7 +3,9 @@
 import contextlib
 import dataclasses
 import json
+import os
 import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
@@ -223,6 +225,27 @@ def test_learning_rates_and_decay_are_those_that_pretraining_has(trl, arms, tmp_
     matrices, vectors = trainer.optimizer.param_groups
     assert (matrices["weight_decay"], vectors["weight_decay"]) == (0.1, 0.0)
     assert {p.dim() for p in matrices["params"]} == {2} and {p.dim() for p in vectors["params"]} == {1}
+
+
+FAKE_GPUS = """
+import os, torch, training
+from trl import SFTConfig
+torch.cuda.device_count = lambda: len(os.environ.get("CUDA_VISIBLE_DEVICES", "0,1,2,3,4,5,6,7").split(","))
+torch.cuda.is_available = torch.cuda.is_bf16_supported = lambda *_: True
+torch.cuda.set_device = lambda device: None
+with training.placed() as place:
+    print(place.device, SFTConfig("x").n_gpu, os.environ["CUDA_VISIBLE_DEVICES"])
+"""
+
+
+@pytest.mark.parametrize("given, seen", [(None, "0"), ("5,6", "5")])
+def test_trl_sees_one_of_a_machines_gpus(given, seen):
+    """It refuses to train in one process that sees several."""
+    environment = {key: value for key, value in os.environ.items() if key != "CUDA_VISIBLE_DEVICES"}
+    environment |= {"CUDA_VISIBLE_DEVICES": given} if given else {}
+    command = [sys.executable, "-c", FAKE_GPUS]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.stdout.split() == ["cuda:0", "1", seen], done.stderr
 
 
 # --- the stage -----------------------------------------------------------------------------------------------
