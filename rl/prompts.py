@@ -36,8 +36,8 @@ def choose(run: Run, encoder: Encoder, context: int, solve: Solve) -> tuple[list
     fitting = [p for p in drawn if len(ids[p.id]) + spec.max_new_tokens <= context]
     needed = spec.batch_size // spec.group_size  # prompts of a step
     if len(fitting) < needed:
-        said = f"a step takes {needed}, and of {len(drawn)} drawn {len(fitting)} fit beside {spec.max_new_tokens} new tokens"
-        run.refuse("prompts", f"{said}: draw more, or lower max_new_tokens")
+        fit = f"of {len(drawn)} drawn {len(fitting)} fit beside {spec.max_new_tokens} new tokens"
+        run.refuse("prompts", f"a step takes {needed}, and {fit}: draw more, or lower max_new_tokens")
     solved = [None] * len(fitting)
     if spec.pass_at:
         solved = _solved(run, fitting, ids, solve)
@@ -47,8 +47,8 @@ def choose(run: Run, encoder: Encoder, context: int, solve: Solve) -> tuple[list
     counts |= {"drawn": len(drawn), "too long": len(drawn) - len(fitting), "kept": kept}
     counts |= {"never solved": use.count(1), "always solved": use.count(2)}
     counts |= {"used all the same": max(0, needed - kept)}
-    said = ", ".join(f"{n} {what}" for what, n in counts.items())
-    print(f"{run.experiment.path}: stages.{run.name}.prompts: {said}", file=sys.stderr)
+    message = ", ".join(f"{n} {what}" for what, n in counts.items())
+    print(f"{run.experiment.path}: stages.{run.name}.prompts: {message}", file=sys.stderr)
     used = sorted(zip(use, fitting), key=lambda pair: pair[0])[: max(kept, needed)]
     return [{"prompt": ids[p.id], "gold": p.gold} for _, p in used], counts
 

@@ -71,8 +71,8 @@ def make_row(messages: Sequence[dict], encoder: Encoder, plain: Encoder, longest
         return f"longer than {longest} tokens"
     ids, labels = chat.example(encoder, messages)
     if len(ids) > longest:
-        said = f"a row has {length} tokens in plain spelling and {len(ids)} in this one"
-        raise UserError(f"{encoder.condition.name}: {said}; raise max_length above {longest}")
+        message = f"a row has {length} tokens in plain spelling and {len(ids)} in this one"
+        raise UserError(f"{encoder.condition.name}: {message}; raise max_length above {longest}")
     return Row(np.array(ids, np.int32), np.array(labels, np.int32), length, encoder.count_facts(ids))
 
 

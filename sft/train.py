@@ -16,6 +16,7 @@ import training
 from pipeline import world
 from pipeline.errors import UserError, cli
 from pipeline.files import read_json
+from pipeline.formats import described
 from pipeline.sections import Sft
 from pipeline.stage import Run
 from sft.batches import Row, Shape, Unit, draw, group, make_row, pack, take
@@ -116,14 +117,13 @@ def train(run: Run, place: Place) -> None:
     finetuning.clean(run)
     if world.RANK == 0:
         for record in records:
-            print(f"{run.experiment.path}: stages.{run.name}: {described(record)}", file=sys.stderr)
+            print(f"{run.experiment.path}: stages.{run.name}: {told(record)}", file=sys.stderr)
 
 
-def described(record: dict) -> str:
-    """What became of a part's rows, in words."""
-    dropped = ", ".join(f"{count:,} {reason}" for reason, count in record["dropped"].items())
+def told(record: dict) -> str:
+    """What became of a part's rows, for people."""
     counts = f"of {record['read']:,} rows read {record['kept']:,} kept, {record['examples']:,} trained on"
-    return f"{record['task']}: {counts}; dropped: {dropped or 'none'}"
+    return f"{record['task']}: {counts}; dropped: {described(Counter(record['dropped'])) or 'none'}"
 
 
 if __name__ == "__main__":

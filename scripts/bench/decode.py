@@ -77,9 +77,9 @@ def theirs(model, rows: list[tuple[list[int], int]], batch: int) -> None:
         ids = torch.tensor([[PAD] * (width - len(prompt)) + prompt for prompt, _ in part]).to(model.device)
         ends = width + torch.tensor([length for _, length in part], device=model.device)
         ended = [lambda ids, _, ends=ends: ids.shape[1] >= ends]
-        words = {"do_sample": False, "eos_token_id": None, "pad_token_id": PAD, "stopping_criteria": ended}
+        kwargs = {"do_sample": False, "eos_token_id": None, "pad_token_id": PAD, "stopping_criteria": ended}
         limit = max(length for _, length in part)
-        model.generate(input_ids=ids, attention_mask=(ids != PAD).long(), max_new_tokens=limit, **words)
+        model.generate(input_ids=ids, attention_mask=(ids != PAD).long(), max_new_tokens=limit, **kwargs)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -122,12 +122,13 @@ def main(argv: list[str] | None = None) -> None:
     print(f"{'floor: linear layers, 128 rows':<34}{floor_rate:10,.0f}", flush=True)
     runs = [seconds(decode, device) for _ in range(3 if on_gpu else 1)]
     rate = useful / runs[-1]
-    said = ", ".join(f"{run:.2f} s" for run in runs)
-    print(f"{'ours':<34}{rate:10,.0f}   {len(ours)} replies, {useful:,} tokens in {said}", flush=True)
+    times = ", ".join(f"{run:.2f} s" for run in runs)
+    print(f"{'ours':<34}{rate:10,.0f}   {len(ours)} replies, {useful:,} tokens in {times}", flush=True)
     spent += seconds(lambda: theirs(reference, compared[half:], 16), device)
     reference_rate = sum(length for _, length in compared) / spent
-    said = f"{len(compared)} replies in {spent:.2f} s"
-    print(f"{'generate, batches of 16':<34}{reference_rate:10,.0f}   {said}")
+    print(
+        f"{'generate, batches of 16':<34}{reference_rate:10,.0f}   {len(compared)} replies in {spent:.2f} s"
+    )
     print(f"ours is {rate / reference_rate:.1f} × generate and {rate / floor_rate:.0%} of the floor")
 
 

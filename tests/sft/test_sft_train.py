@@ -56,6 +56,7 @@ stages:
   diverging: {<<: *sft, lr: 1e38, trainer: {max_grad_norm: 0}}
   odd: {<<: *sft, trainer: {loging_dir: here}}
   ours: {<<: *sft, trainer: {optim: newton}}
+  dirty: {<<: *sft, task: tulu, data: FOLDER/dirty.jsonl, examples: 8}
   heavy: {<<: *sft, batch_size: 8, micro_batch: 8, save_every: 1}
   changed: {<<: *sft, save_every: 2}
 """
@@ -275,6 +276,19 @@ def test_a_stage_trains_a_model_that_loads_anywhere_and_is_then_skipped(trl, arm
     assert "gsm8k: of" in (told := capsys.readouterr().err) and "longer than 120 tokens" in told
     tune(arms, "tune")
     assert "done already, skipped" in capsys.readouterr().err
+
+
+def test_rows_that_cannot_be_used_are_skipped_counted_and_said(arms, capsys):
+    file, _ = arms
+    fine = [{"role": "user", "content": "6 * 9?"}, {"role": "assistant", "content": "54"}]
+    rows = [fine] * 5 + [5, None, "text", [{"role": 3, "content": "x"}], [["user", "x"]], fine[:1], []]
+    text = "".join(json.dumps({"messages": messages}) + "\n" for messages in rows)
+    (Path(file).parent / "dirty.jsonl").write_text(text)
+    directory = tune(arms, "dirty")
+    (part,) = json.loads((directory / "stage.json").read_text())["record"]["parts"]
+    assert (part["read"], part["kept"], sum(part["dropped"].values())) == (12, 5, 7)
+    assert "of 12 rows read 5 kept, 8 trained on; dropped: " in (told := capsys.readouterr().err)
+    assert all(f"{count} {reason}" in told for reason, count in part["dropped"].items())
 
 
 @CPU

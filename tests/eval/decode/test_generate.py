@@ -167,12 +167,12 @@ def test_replies_end_with_the_context_and_long_prompts_are_reported(model, capsy
 
 
 def test_bad_requests_are_refused(model):
-    for prompts, limit, said in (
+    for prompts, limit, message in (
         ([[1], []], 5, "prompt 1 is empty"),
         ([[1]], 0, "max_new"),
         ([[1]], [1, 2], "max"),
     ):
-        with pytest.raises(UserError, match=said):
+        with pytest.raises(UserError, match=message):
             generate(model, prompts, limit, eos=199, suppress=[])
 
 
@@ -214,5 +214,5 @@ def test_rows_that_cannot_be_scored(model, capsys):
 def test_bench_measures_all_three(monkeypatch, capsys):
     monkeypatch.setattr(bench, "CONFIG", GPTConfig(50349, 1, 2, 16, 1024))
     bench.main(["--prompts", "4", "--reference", "4", "--tokens", "5"])
-    said = capsys.readouterr().out
-    assert "floor" in said and "4 replies, 20 tokens" in said and "× generate" in said
+    message = capsys.readouterr().out
+    assert "floor" in message and "4 replies, 20 tokens" in message and "× generate" in message
