@@ -20,7 +20,7 @@ from pipeline.errors import cli
 from pipeline.experiment import add_experiment_arguments, load
 from pipeline.hub import download
 from pipeline.plan import print_plan
-from pipeline.status import print_status, print_todo
+from pipeline.status import print_status, todo
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -41,7 +41,8 @@ def main(argv: list[str] | None = None) -> None:
         print_status(experiment)
     elif args.command == "todo":
         experiment.find_arm(args.condition, args.seed)
-        print_todo(experiment, args.condition, args.seed)
+        for kind, stage in todo(experiment, args.condition, args.seed):
+            print(kind, stage)
     elif args.command == "download":
         download(experiment)
     else:

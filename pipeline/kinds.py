@@ -140,6 +140,7 @@ A_MODEL = "a stage with a model"
 class Kind:
     section: type
     module: str  # that runs it; scripts/KIND.sh is its shell form
+    libraries: tuple[str, ...] = ()  # modules that it imports late, because they take seconds
     parents: tuple[str, ...] = ()  # the kinds that it may follow, or A_MODEL
     has_model: bool = False  # its directory holds `model/`, which is evaluated
     is_shared: bool = False  # by seeds and experiments: it lands in runs/data/
@@ -182,6 +183,7 @@ KINDS = {
     "sft": Kind(
         Sft,
         "sft.train",
+        libraries=("sft.trl_trainer",),
         parents=(A_MODEL,),
         has_model=True,
         check=_check_sft,
@@ -191,6 +193,7 @@ KINDS = {
     "grpo": Kind(
         Grpo,
         "rl.grpo",
+        libraries=("rl.trl_trainer", "rl.rollouts"),
         parents=(A_MODEL,),
         has_model=True,
         check=_check_grpo,

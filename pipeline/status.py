@@ -84,11 +84,13 @@ def print_status(experiment: Experiment) -> None:
             print("  {:<24}{:<9}{}".format(name, *state(experiment, condition, seed, name)).rstrip())
 
 
-def print_todo(experiment: Experiment, condition: str, seed: int) -> None:
-    """`KIND STAGE` of every stage of an arm that is not done, one a line: what scripts/arm.sh runs, in order.
+def todo(experiment: Experiment, condition: str, seed: int) -> list[tuple[str, str]]:
+    """(kind, stage) of every stage of an arm that is not done, in running order.
 
     A stage that differs from its result is listed too: its script then refuses and says what differs.
     """
-    for name in experiment.stage_names():
-        if state(experiment, condition, seed, name)[0] != "done":
-            print(experiment.kind(name), name.removeprefix("eval_"))
+    return [
+        (experiment.kind(name), name.removeprefix("eval_"))
+        for name in experiment.stage_names()
+        if state(experiment, condition, seed, name)[0] != "done"
+    ]
