@@ -146,10 +146,15 @@ def test_a_study_on_too_few_gpus_is_one_line(cluster):
 
 def test_an_arm_passes_its_options_on_behind_the_stage(cluster):
     words = ["--set", "stages.pretrain.lr=1e-3", "--name", "other"]
-    arm = cluster.open("scripts/arm.sh", *ARM, *words)
-    said = "".join(arm.communicate(timeout=60))
-    assert arm.returncode == 0, said
-    assert cluster.called()[0] == f"python -m tokenizer.build {' '.join(ARM)} tokenizer {' '.join(words)}"
+    for processes in ("1", "2"):
+        arm = cluster.open("scripts/arm.sh", *ARM, *words, NPROC=processes, CODE="0")
+        output = "".join(arm.communicate(timeout=60))
+        assert arm.returncode == 0, output
+    called, options = cluster.called(), f"{' '.join(ARM)} {' '.join(words)}"
+    assert called[0] == f"python -m pipeline.arm {options}"
+    assert called[1] == "torchrun --standalone --nproc_per_node=2 -m tokenizer.build " + options.replace(
+        " --set", " tokenizer --set"
+    )
 
 
 def test_a_study_shares_out_the_gpus_that_are_preset(cluster):
@@ -166,8 +171,8 @@ def test_a_study_passes_its_changes_on_to_every_arm_and_the_verdict(cluster):
     study = cluster.open("scripts/quickstart.sh", "study.yaml", *changes, CUDA_VISIBLE_DEVICES="")
     output = "".join(study.communicate(timeout=120))
     saved = cluster.root.parent / "runs/hot/hot.yaml"
-    trained = [line for line in cluster.called() if "pretrain.train" in line]
-    assert len(trained) == 4 and all(f"pretrain.train {saved} " in line for line in trained), output
+    arms = [line for line in cluster.called() if "pipeline.arm" in line]
+    assert len(arms) == 4 and all(f"pipeline.arm {saved} " in line for line in arms), output
     assert cluster.called()[-1] == f"python -m eval.verdict.compare {saved}"
     assert "lr: 0.001" in saved.read_text()
 
