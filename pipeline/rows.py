@@ -167,7 +167,7 @@ def _check_columns(file: Path, form: Format, there: list[str] | None, line: int 
     if missing:
         raise UserError(
             f"{file}{f', line {line}' if line else ''}: no column '{missing[0]}', which {form.name} rows need; "
-            f"it has {', '.join(there)}: rename one, or name other data"
+            f"it has {', '.join(there or ())}: rename one, or name other data"
         )
 
 

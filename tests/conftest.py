@@ -1,8 +1,10 @@
 """What every test may ask for."""
 
+import importlib
 import json
 import os
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,9 @@ from hypothesis import HealthCheck, settings
 from safetensors.torch import save_file
 
 from model import GPT, GPTConfig, to_hf
+from pipeline.experiment import Experiment, load
+from pipeline.files import ROOT
+from pipeline.kinds import KINDS
 from tokenizer.conditions import Condition
 from tokenizer.encode import Encoder, save
 
@@ -40,6 +45,32 @@ def runs(tmp_path, monkeypatch) -> Path:
     """A RUNS folder of the test's own."""
     monkeypatch.setenv("RUNS", str(tmp_path / "runs"))
     return tmp_path / "runs"
+
+
+@pytest.fixture(scope="session")
+def run_arm() -> Callable[..., Experiment]:
+    """Runs every stage of an arm through the scripts' own mains, in this process."""
+
+    def run(path: Path, condition: str, seed: int = 0) -> Experiment:
+        experiment = load(path)
+        for name in experiment.stage_names():
+            main = importlib.import_module(KINDS[experiment.kind(name)].module).main
+            main([str(path), condition, str(seed), name.removeprefix("eval_")])
+        return experiment
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory, run_arm) -> Iterator[tuple[Experiment, Path]]:
+    """Both conditions of tests/tiny.yaml, run whole, once for all tests: (experiment, its RUNS). Change a copy."""
+    with pytest.MonkeyPatch.context() as patch:
+        runs = tmp_path_factory.mktemp("tiny")
+        patch.setenv("RUNS", str(runs))
+        path = ROOT / "tests/tiny.yaml"
+        for condition in ("baseline", "mul_tokens"):
+            experiment = run_arm(path, condition)
+    yield experiment, runs
 
 
 def make_model(directory: Path, mode: str, block_size: int = 128, spread: float = 8.0) -> Path:

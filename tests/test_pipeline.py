@@ -1,6 +1,5 @@
 """Every stage, end to end: two conditions, then another vocabulary, each through the scripts' own mains in one process."""
 
-import importlib
 import json
 
 import numpy as np
@@ -9,32 +8,19 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from eval.verdict import compare
-from pipeline.experiment import load
 from pipeline.files import ROOT, read_json
 from pipeline.identity import stage_dir
-from pipeline.kinds import KINDS, MODEL_KINDS
+from pipeline.kinds import MODEL_KINDS
 from pipeline.status import state
 
 TINY = ROOT / "tests/tiny.yaml"
 
 
-def run_arm(path, condition, seed=0):
-    experiment = load(path)
-    for name in experiment.stage_names():
-        main = importlib.import_module(KINDS[experiment.kind(name)].module).main
-        main([str(path), condition, str(seed), name.removeprefix("eval_")])
-    return experiment
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """Both conditions of the tiny experiment, run whole; (experiment, RUNS)."""
-    with pytest.MonkeyPatch.context() as patch:
-        runs = tmp_path_factory.mktemp("pipeline")
-        patch.setenv("RUNS", str(runs))
-        for condition in ("baseline", "mul_tokens"):
-            experiment = run_arm(TINY, condition)
-        yield experiment, runs
+@pytest.fixture
+def finished(tiny_run, monkeypatch):
+    """(experiment, RUNS) of both conditions, whole."""
+    monkeypatch.setenv("RUNS", str(tiny_run[1]))
+    return tiny_run
 
 
 def record(experiment, condition, name):
@@ -110,18 +96,16 @@ def test_only_the_arm_with_tokens_ever_sees_or_says_one(finished):
                 assert facts or max(said, default=0) <= 4096
 
 
-def test_running_again_skips_everything(finished, monkeypatch, capsys):
+def test_running_again_skips_everything(finished, run_arm, capsys):
     experiment, runs = finished
-    monkeypatch.setenv("RUNS", str(runs))
     before = {p: p.stat().st_mtime_ns for p in runs.rglob("stage.json")}
     run_arm(TINY, "mul_tokens")
     assert capsys.readouterr().err.count("done already, skipped") == len(experiment.stage_names())
     assert before == {p: p.stat().st_mtime_ns for p in runs.rglob("stage.json")}
 
 
-def test_the_comparison_reports_every_stage_and_says_underpowered(finished, monkeypatch, capsys):
+def test_the_comparison_reports_every_stage_and_says_underpowered(finished, capsys):
     experiment, runs = finished
-    monkeypatch.setenv("RUNS", str(runs))
     compare.main([str(TINY)])
     said = capsys.readouterr().out
     assert "underpowered: mul_tokens − baseline on word_problems after grpo" in said
@@ -136,7 +120,7 @@ def test_the_comparison_reports_every_stage_and_says_underpowered(finished, monk
     assert (runs / "tiny/report/report.html").stat().st_size > 0
 
 
-def test_another_vocabulary_is_one_file_and_one_line(tmp_path, runs, capsys):
+def test_another_vocabulary_is_one_file_and_one_line(tmp_path, runs, run_arm, capsys):
     """`squares` through every stage, with sample data that happens to hold some."""
     path = tmp_path / "squares.yaml"
     conditions = "{baseline: {mode: plain}, mul_tokens: {mode: echo}}"
