@@ -9,13 +9,18 @@ from pipeline.errors import UserError
 from tokenizer.encode import Encoder, from_dir
 
 
-def open_model(directory: Path, precision: str = "fp32") -> tuple[GPT, Encoder]:
-    """The model of a directory, on the GPU if there is one, and its encoder; UserError if they do not fit.
+def model_directory(directory: Path) -> Path:
+    """The model of a stage's directory; any other directory as it stands."""
+    inner = directory / "model"
+    return inner if inner.is_dir() and not (directory / "config.json").exists() else directory
 
-    The directory of a stage stands for its `model`.
+
+def open_model(directory: Path, precision: str = "fp32") -> tuple[GPT, Encoder]:
+    """The model of a directory, a stage's too, on the GPU if there is one, and its encoder.
+
+    Raises UserError if they do not fit.
     """
-    if not (directory / "config.json").exists() and (directory / "model").is_dir():
-        directory = directory / "model"
+    directory = model_directory(directory)
     if not directory.is_dir():
         raise UserError(f"{directory}: no such model directory")
     device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -26,11 +26,11 @@ from tqdm import tqdm
 
 from eval import bpb, likelihood, tasks
 from eval.decode.generate import generate
-from eval.grading import errors, patching
+from eval.grading import patching
+from eval.grading.programs import run_programs
 from eval.models import open_model
 from eval.outcomes import question_row, report, summarise, write
-from eval.programs.sandbox import Sandbox
-from eval.tasks import gsm8k, probes
+from eval.tasks import probes
 from eval.tasks.task import MultipleChoice, Question, load
 from model import GPT
 from pipeline import stage
@@ -144,18 +144,6 @@ def _count_unasked(asked: Asked, replies: list, scored: dict[str, list[dict | No
         asked.skipped.setdefault(name, Counter())["longer than the context"] += 1
 
 
-def run_programs(rows: list[dict]) -> dict | None:
-    """Grade the replies that are programs by running them; what confined them, None if there are none."""
-    programs = [row for row in rows if "strict" in row and gsm8k.is_program(row["completion"])]
-    if not programs:
-        return None
-    with Sandbox() as sandbox:
-        for row, outcome in zip(programs, sandbox.run(row["completion"].strip() for row in programs)):
-            row |= gsm8k.grade_program(outcome, row["gold"])
-            row["error"] = errors.classify([], row["answer"], row["correct"])
-        return sandbox.in_force
-
-
 def _bits_per_byte(
     model: GPT, encoder: Encoder, texts: list, counts: np.ndarray, bar: Callable
 ) -> dict[str, dict]:
@@ -220,7 +208,12 @@ def _parser() -> argparse.ArgumentParser:
     option = parser.add_argument
     option("--model", type=Path, required=True, metavar="DIR", help="a stage's directory, or its model/")
     option("--out", type=Path, required=True, metavar="NEW_DIR", help="must not exist")
-    option("--task", default="gsm8k", choices=tasks.NAMES, help="what the rows are (default: gsm8k)")
+    option(
+        "--task",
+        default=tasks.DEFAULT,
+        choices=tasks.NAMES,
+        help=f"what the rows are (default: {tasks.DEFAULT})",
+    )
     option("--data", default="sample", help="`sample`, a file under DATA_DIR or where you are, or a Hub id")
     option("--name", help="the Hub dataset's configuration")
     option("--split", default="test", choices=("train", "dev", "test", "validation"))

@@ -23,7 +23,7 @@ import torch
 from eval import likelihood
 from eval.decode.generate import generate
 from eval.grading import answers
-from eval.models import open_model
+from eval.models import model_directory, open_model
 from eval.tasks import gsm8k, hellaswag
 from eval.tasks.task import read
 from model import GPT
@@ -128,11 +128,11 @@ def _harness(folder: Path, directory: Path, tasks: list[Path]) -> dict[str, list
     device, out = "cuda" if torch.cuda.is_available() else "cpu", folder / "samples.json"
     program = [PYTHON, ROOT / "scripts/referee_harness.py", directory.resolve(), device, out, *tasks]
     offline = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_DATASETS_CACHE": str(folder / "cache")}
-    words = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    done = subprocess.run(program, env=os.environ | offline | {"PYTHONPATH": ""}, **words)
+    kwargs = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    done = subprocess.run(program, env=os.environ | offline | {"PYTHONPATH": ""}, **kwargs)
     if done.returncode:
-        said = " ".join(done.stdout.strip().splitlines()[-3:])
-        raise UserError(f"lm-evaluation-harness failed on {directory}: {said}")
+        message = " ".join(done.stdout.strip().splitlines()[-3:])
+        raise UserError(f"lm-evaluation-harness failed on {directory}: {message}")
     return {task: _joined(samples) for task, samples in json.loads(out.read_text()).items()}
 
 
@@ -198,15 +198,16 @@ def main(argv: list[str] | None = None) -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("model", type=Path, metavar="MODEL_DIR")
+    parser.add_argument("model", type=Path, metavar="DIR", help="a stage's directory, or its model/")
     parser.add_argument("--gsm8k", metavar="FILE", help="rows under DATA_DIR in the place of openai/gsm8k")
     parser.add_argument("--hellaswag", metavar="FILE", help="rows in the place of Rowan/hellaswag")
     parser.add_argument("--limit", type=int, help="the first so many rows of each")
     parser.add_argument("--max-new-tokens", type=int, default=256)
     args = parser.parse_args(argv)
+    model = model_directory(args.model)
     given = {"gsm8k": args.gsm8k, "hellaswag": args.hellaswag}
     sources = {task: (file, None) if file else HUB[task] for task, file in given.items()}
-    result = compare(args.model, sources, args.limit, args.max_new_tokens)
+    result = compare(model, sources, args.limit, args.max_new_tokens)
     for task, counts in result.items():
         print(f"{task}: " + ", ".join(f"{key} {value:.4g}" for key, value in counts.items()))
     if not agrees(result):

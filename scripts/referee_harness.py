@@ -1,4 +1,4 @@
-"""The part of eval.referee that runs under the harness's own Python: it imports nothing of ours.
+"""The part of scripts/referee.py that runs under the harness's own Python: it imports nothing of ours.
 
 .venv-referee/bin/python scripts/referee_harness.py MODEL_DIR DEVICE OUT.json TASK.yaml ...
 """
@@ -14,8 +14,8 @@ def main(model_dir: str, device: str, out: str, *tasks: str) -> None:
     """Write the samples of each task, as the harness logs them, in fp32."""
     manager = TaskManager(include_defaults=False)  # to index all its tasks costs more than the run
     model = {"pretrained": model_dir, "dtype": "float32"}
-    words = {"batch_size": 16, "device": device, "bootstrap_iters": 0, "log_samples": True}
-    result = simple_evaluate("hf", model, list(tasks), task_manager=manager, **words)
+    kwargs = {"batch_size": 16, "device": device, "bootstrap_iters": 0, "log_samples": True}
+    result = simple_evaluate("hf", model, list(tasks), task_manager=manager, **kwargs)
     with open(out, "w") as file:
         json.dump(result["samples"], file, default=str)
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 
+from eval import tasks
 from eval.verdict.collect import Study
 from tokenizer import encode
 
@@ -61,7 +62,7 @@ def _wanted(study: Study) -> Iterator[tuple[str, str, int]]:
 
 def _in_words(study: Study, set_name: str) -> bool:
     spec = study.experiment.eval.sets.get(set_name)
-    return spec is None or spec.task != "hellaswag"
+    return spec is None or tasks.get(spec.task).in_words
 
 
 def _answer(encoder: encode.Encoder, row: dict) -> list:

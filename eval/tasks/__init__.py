@@ -7,6 +7,7 @@ from eval.tasks.task import Task
 from pipeline.sections import Eval
 
 NAMES = ("arithmetic", "gsm8k", "hellaswag", "svamp")
+DEFAULT = "gsm8k"  # what one's own rows of a question and an answer are
 VERSION = 1  # of how problems are asked and graded; raise it with any change of that
 
 

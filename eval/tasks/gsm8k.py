@@ -1,11 +1,9 @@
 """GSM8K and all of its shape (generated word problems, one's own rows): a question, and a solution that ends in
 `#### number`, or a bare number."""
 
-import re
 from collections.abc import Iterator
 
 from eval.grading import answers
-from eval.programs.interpreter import Outcome
 from eval.tasks.task import Question, Task
 from pipeline.formats import Format, text, text_or_number
 from pipeline.sample.named import answered
@@ -48,15 +46,3 @@ def grade(completion: str, gold: str) -> dict:
         "strict": answers.same(answers.strict(completion), gold),
         "flexible": answers.same(answers.flexible(completion), gold),
     }
-
-
-def is_program(completion: str) -> bool:
-    """Whether a reply answers with a program (`answer_format: program`), to be scored by running it."""
-    return "####" not in completion and re.search(r"^ ?def \w+\(", completion, re.M) is not None
-
-
-def grade_program(outcome: Outcome, gold: str) -> dict:
-    """What `grade` gives, for a program that has been run. Floats count to 6 decimals: 0.1 + 0.2 answers 0.3."""
-    value = round(outcome.value, 6) if isinstance(outcome.value, float) else outcome.value
-    answer = None if outcome.status != "ok" or value is None else answers.answer(f"#### {value}")
-    return {"answer": answer, "correct": answers.same(answer, gold), "strict": False, "flexible": False}

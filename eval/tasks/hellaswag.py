@@ -39,7 +39,7 @@ def read(row: dict) -> MultipleChoice | str:
     return MultipleChoice(context, endings, int(label))
 
 
-TASK = Task(FORMAT, 10042, read)
+TASK = Task(FORMAT, 10042, read, in_words=False)
 
 
 def _clean(text: str) -> str:

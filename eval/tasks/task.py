@@ -77,6 +77,7 @@ class Task(NamedTuple):
     format: Format
     size: int  # rows of the whole test split, for `plan`
     read: Callable[[dict], Question | MultipleChoice | str]  # a row as what is asked, or why it is skipped
+    in_words: bool = True  # it gives Questions
 
 
 def load(

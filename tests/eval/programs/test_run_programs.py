@@ -1,4 +1,4 @@
-from eval.run import run_programs
+from eval.grading.programs import run_programs
 from eval.tasks import gsm8k
 
 RIGHT = " def simple_math_problem() -> int:\n    trays = 10\n    result = trays * 50\n    return result"
