@@ -2,7 +2,7 @@
 
 from typing import NoReturn
 
-from pipeline.arms import Experiment
+from pipeline.design import Experiment
 from pipeline.errors import UserError
 from pipeline.files import ROOT
 from pipeline.hooks import METRICS, VOCABULARY, hook

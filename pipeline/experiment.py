@@ -12,8 +12,8 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from pipeline import yaml_file
-from pipeline.arms import Experiment
 from pipeline.checks import check
+from pipeline.design import Experiment
 from pipeline.errors import UserError
 from pipeline.files import runs_dir
 from pipeline.kinds import KINDS, Spec
@@ -66,8 +66,8 @@ def _save(content: dict, name: str) -> Path:
 def _build(content: dict, name: str, path: Path) -> Experiment:
     for key in OWN:
         if key in content:
-            said = "unknown key; remove it: an experiment is named by its file, or by --name"
-            raise UserError(f"{path}: {key}: {said}")
+            message = "unknown key; remove it: an experiment is named by its file, or by --name"
+            raise UserError(f"{path}: {key}: {message}")
     content = {"tokenizer": {}, **content, "name": name, "path": str(path)}
     experiment = _parse(Experiment, content, f"{path}: ")
     experiment.stages = {key: _stage(key, value, path) for key, value in experiment.stages.items()}

@@ -147,16 +147,17 @@ def _parent_hash(
     directory = stage_dir(experiment, condition, seed, parent)
     done = read_result(directory)
     if done is None:
-        kind = experiment.kind(parent) if "/" not in parent else "arm"
-        words = f"{experiment.path} {condition} {seed}"
-        words += f" {parent}" if kind in ("sft", "grpo", "eval") else ""
-        said = f"'{parent}' is not finished and {name} needs it; run: bash scripts/{kind}.sh {words}"
-        raise UserError(f"{directory}: {said}")
+        other, slash, _ = parent.partition("/")
+        script, path = (
+            ("arm", f"experiments/{other}.yaml") if slash else (experiment.kind(parent), experiment.path)
+        )
+        command = f"bash scripts/{script}.sh {path} {condition} {seed}" + ("" if slash else f" {parent}")
+        raise UserError(f"{directory}: '{parent}' is not finished and {name} needs it; run: {command}")
     identity = done.identity
     if identity["condition"] != condition or identity.get("seed", seed) != seed:
         was = f"{identity['condition']} seed {identity.get('seed')}"
-        said = f"holds '{parent}' of {was}, not of {condition} seed {seed}; remove it and rerun {parent}"
-        raise UserError(f"{directory}: {said}")
+        message = f"holds '{parent}' of {was}, not of {condition} seed {seed}; remove it and rerun {parent}"
+        raise UserError(f"{directory}: {message}")
     if identity["tokenizer"] != tokenizer:
         raise UserError(f"{directory}: '{parent}' was made with another tokenizer; rerun it with --overwrite")
     return digest(identity)

@@ -79,15 +79,15 @@ def _check_sft(spec: Sft, refuse: Refuse) -> None:
 
 def _check_grpo(spec: Grpo, refuse: Refuse) -> None:
     if spec.batch_size % spec.group_size:
-        said = f"{spec.batch_size} completions are not whole groups of group_size {spec.group_size}"
-        refuse("batch_size", said)
+        message = f"{spec.batch_size} completions are not whole groups of group_size {spec.group_size}"
+        refuse("batch_size", message)
     if spec.warmup >= spec.steps:
         refuse("warmup", f"{spec.warmup} is not less than the {spec.steps} steps")
     if spec.pass_at == 1:
         refuse("pass_at", "one sample is solved always or never; give 0 or at least 2")
     if spec.save_every % (rounds := spec.trainer.get("num_iterations", 1)):
-        said = f"{spec.save_every} is not a multiple of trainer.num_iterations {rounds}"
-        refuse("save_every", f"{said}, so a resumed run would differ")
+        message = f"{spec.save_every} is not a multiple of trainer.num_iterations {rounds}"
+        refuse("save_every", f"{message}, so a resumed run would differ")
 
 
 # --- what it costs ------------------------------------------------------------------------------------------

@@ -23,8 +23,8 @@ class Bar:
 
     def __enter__(self) -> "Bar":
         if RANK == 0 and sys.stderr.isatty():
-            words = {"total": self.total, "unit": f" {self.unit}", "initial": self.done, "unit_scale": True}
-            self.terminal = tqdm(desc=self.label, mininterval=0.2, dynamic_ncols=True, **words)
+            kwargs = {"total": self.total, "unit": f" {self.unit}", "initial": self.done, "unit_scale": True}
+            self.terminal = tqdm(desc=self.label, mininterval=0.2, dynamic_ncols=True, **kwargs)
         return self
 
     def update(self, n: int = 1, note: str = "") -> None:
@@ -39,7 +39,7 @@ class Bar:
         now = time.time()
         if self.terminal is None and now - self.printed >= 60:
             self.printed = now
-            print(f"{self.label}: {self.said()} {note}", file=sys.stderr, flush=True)
+            print(f"{self.label}: {self.text()} {note}", file=sys.stderr, flush=True)
         if now - self.written >= 1 or self.done >= self.total:
             self.written = now
             state = {"done": self.done, "total": self.total, "unit": self.unit, "note": note}
@@ -52,7 +52,7 @@ class Bar:
         """Seconds left at the mean rate so far."""
         return (self.total - self.done) / max(self.rate(), 1e-9)
 
-    def said(self) -> str:
+    def text(self) -> str:
         return f"{self.done:,}/{self.total:,} {self.unit}, {self.rate():,.1f}/s, {clock(self.eta())} left"
 
     def __exit__(self, *exception: Any) -> None:

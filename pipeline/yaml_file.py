@@ -60,8 +60,8 @@ def _measure(node: yaml.Node, sizes: dict[int, int | None], depth: int) -> int:
     for child in children:
         size += _measure(child, sizes, depth + 1)
         if size > MAX_VALUES:
-            said = f"stands for more than {MAX_VALUES:,} values"
-            raise yaml.MarkedYAMLError(problem=said, problem_mark=node.start_mark)
+            message = f"stands for more than {MAX_VALUES:,} values"
+            raise yaml.MarkedYAMLError(problem=message, problem_mark=node.start_mark)
     sizes[id(node)] = size
     return size
 
