@@ -420,6 +420,20 @@ def test_groups_are_shared_out_whole(monkeypatch, processes, used, micro_batch, 
     assert finetuning.split(spec.batch_size, spec.micro_batch) == (micro_batch, passes)
 
 
+def test_processes_without_a_group_of_their_own_end_at_once(run, write):
+    """Three are started for a step of two groups."""
+    base = run(first={"steps": 1})
+    path = write(shared={"steps": 2, "pass_at": 2})
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=3"]
+    command += ["-m", "rl.grpo", path, "arm", "0", "shared"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "stages.shared.batch_size: feeds 2 of 3 processes evenly; the others end" in done.stderr
+    directory = base.parent / "shared"
+    assert record(directory)["world_size"] == 2
+    assert [line["step"] for line in lines(directory / "metrics.jsonl")] == [1, 2]
+
+
 def test_out_of_memory_is_one_line_that_names_what_fits(run, monkeypatch):
     score = trl_trainer.GroupTrainer._get_per_token_logps_and_entropies
 
