@@ -124,23 +124,23 @@ def resume(run: Run, place: Place) -> tuple[str | None, int]:
 
 
 def _last_whole(folder: Path) -> int:
-    steps = [
-        int(path.parent.name.removeprefix("checkpoint-")) for path in folder.glob(f"checkpoint-*/{SUMS}")
-    ]
-    for step in sorted(steps, reverse=True):
-        path = folder / f"checkpoint-{step}"
+    there = [path.parent for path in folder.glob(f"checkpoint-*/{SUMS}")]
+    steps = {int(path.name.removeprefix("checkpoint-")): path for path in there}
+    for step, path in sorted(steps.items(), reverse=True):
         try:
-            if all(sha256(path / name) == told for name, told in read_json(path / SUMS).items()):
+            if read_json(path / SUMS) == sums(path):
                 return step
         except UserError:  # a file of it is gone, or unreadable
             pass
-        print(f"{path}: damaged since it was saved, so an earlier one is taken", file=sys.stderr)
+        print(f"{path}: damaged since it was saved; an earlier one is taken, or the start", file=sys.stderr)
     return 0
 
 
-# --- the trainer --------------------------------------------------------------------------------------------
+def sums(checkpoint: Path) -> dict[str, str]:
+    return {name: sha256(checkpoint / name) for name in SAVED}
 
-Log = Callable[[int, dict[str, float]], None]  # (step, TRL's metrics of it)
+
+# --- the trainer --------------------------------------------------------------------------------------------
 
 
 class Update:
@@ -181,7 +181,7 @@ class Checkpoints(TrainerCallback):
     def on_save(self, args, state, control, **kwargs):
         if state.is_world_process_zero:
             folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-            write_json(folder / SUMS, {name: sha256(folder / name) for name in SAVED})
+            write_json(folder / SUMS, sums(folder))
 
 
 class Report:
@@ -224,9 +224,7 @@ def fit(
     if full:  # and the error, which held the step's tensors, is gone
         micro_batch = trainer.args.per_device_train_batch_size
         trainer.model.zero_grad(set_to_none=True)
-        model = copy.deepcopy(
-            trainer.model
-        )  # one that DDP does not watch: the other ranks wait in their step
+        model = copy.deepcopy(trainer.model)  # DDP does not watch it: the other ranks wait in their step
         sizes = training.micro_batches(micro_batch)[1:]
         fits = training.largest_that_fits(lambda n: attempt(model, n), sizes, Place(place.device))
         training.refuse_memory(run, micro_batch, fits, unit)

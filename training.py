@@ -184,7 +184,7 @@ def optimizers(
         {"params": [p for p in rest if p.dim() == 1], "weight_decay": 0.0},
     ]
     chosen: list[torch.optim.Optimizer] = [
-        torch.optim.AdamW(groups, lr, betas, weight_decay=weight_decay, fused=True)
+        torch.optim.AdamW(groups, lr, betas, eps=1e-8, weight_decay=weight_decay, fused=True)
     ]
     if name == "muon":
         muon = torch.optim.Muon(inside, lr, weight_decay, adjust_lr_fn="match_rms_adamw")

@@ -82,6 +82,44 @@ def theirs(model, rows: list[tuple[list[int], int]], batch: int) -> None:
         model.generate(input_ids=ids, attention_mask=(ids != PAD).long(), max_new_tokens=limit, **kwargs)
 
 
+def models(device: torch.device) -> tuple[GPT, torch.nn.Module]:
+    """Ours and transformers', of the same weights."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    model = GPT(CONFIG).init_weights(0).to(device, torch.bfloat16).eval()
+    sizes = {name: getattr(CONFIG, name) for name in ("vocab_size", "n_layer", "n_head", "n_embd")}
+    reference = GPT2LMHeadModel(GPT2Config(**sizes, bos_token_id=EOS, eos_token_id=EOS, pad_token_id=PAD))
+    reference.load_state_dict(to_hf(model.state_dict(), CONFIG), strict=False)  # the tied head has none
+    return model, reference.to(device, torch.bfloat16).eval()
+
+
+def compare(device: torch.device, ours: list[tuple[list[int], int]], compared: list[tuple[list[int], int]]):
+    """Print the rates: ours on the problems `ours`, transformers' on `compared`, and the floor."""
+    model, reference = models(device)
+    prompts, limits = [prompt for prompt, _ in ours], [length for _, length in ours]
+    useful, half = sum(limits), len(compared) // 2
+    on_gpu = device.type == "cuda"
+    where = torch.cuda.get_device_name() if on_gpu else f"{torch.get_num_threads()} CPU threads"
+    print(f"GPT-2 124M, bf16, {where}; useful tokens per second", flush=True)
+
+    def decode() -> None:
+        generate(model, prompts, limits, eos=EOS, suppress=list(range(EOS, CONFIG.vocab_size)))
+
+    theirs(reference, compared[:2], 2)
+    spent = seconds(lambda: theirs(reference, compared[:half], 16), device)
+    floor_rate = floor(model)
+    print(f"{'floor: linear layers, 128 rows':<34}{floor_rate:10,.0f}", flush=True)
+    runs = [seconds(decode, device) for _ in range(3 if on_gpu else 1)]
+    rate = useful / runs[-1]
+    times = ", ".join(f"{run:.2f} s" for run in runs)
+    print(f"{'ours':<34}{rate:10,.0f}   {len(ours)} replies, {useful:,} tokens in {times}", flush=True)
+    spent += seconds(lambda: theirs(reference, compared[half:], 16), device)
+    reference_rate = sum(length for _, length in compared) / spent
+    amount = f"{len(compared)} replies in {spent:.2f} s"
+    print(f"{'generate, batches of 16':<34}{reference_rate:10,.0f}   {amount}")
+    print(f"ours is {rate / reference_rate:.1f} × generate and {rate / floor_rate:.0%} of the floor")
+
+
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m scripts.bench.decode",
@@ -95,41 +133,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if args.device == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: there is no GPU here; leave the option out")
-    from transformers import GPT2Config, GPT2LMHeadModel
-
-    device = torch.device(args.device)
-    model = GPT(CONFIG).init_weights(0).to(device, torch.bfloat16).eval()
-    sizes = {name: getattr(CONFIG, name) for name in ("vocab_size", "n_layer", "n_head", "n_embd")}
-    reference = GPT2LMHeadModel(GPT2Config(**sizes, bos_token_id=EOS, eos_token_id=EOS, pad_token_id=PAD))
-    reference.load_state_dict(to_hf(model.state_dict(), CONFIG), strict=False)  # the tied head has none
-    reference = reference.to(device, torch.bfloat16).eval()
-
     rows = problems(max(args.prompts, args.reference), args.tokens)
-    ours, compared = rows[: args.prompts], rows[: args.reference]
-    prompts, limits = [prompt for prompt, _ in ours], [length for _, length in ours]
-    useful = sum(limits)
-    on_gpu = device.type == "cuda"
-    where = torch.cuda.get_device_name() if on_gpu else f"{torch.get_num_threads()} CPU threads"
-    print(f"GPT-2 124M, bf16, {where}; useful tokens per second", flush=True)
-
-    def decode() -> None:
-        generate(model, prompts, limits, eos=EOS, suppress=list(range(EOS, CONFIG.vocab_size)))
-
-    theirs(reference, compared[:2], 2)
-    half = len(compared) // 2
-    spent = seconds(lambda: theirs(reference, compared[:half], 16), device)
-    floor_rate = floor(model)
-    print(f"{'floor: linear layers, 128 rows':<34}{floor_rate:10,.0f}", flush=True)
-    runs = [seconds(decode, device) for _ in range(3 if on_gpu else 1)]
-    rate = useful / runs[-1]
-    times = ", ".join(f"{run:.2f} s" for run in runs)
-    print(f"{'ours':<34}{rate:10,.0f}   {len(ours)} replies, {useful:,} tokens in {times}", flush=True)
-    spent += seconds(lambda: theirs(reference, compared[half:], 16), device)
-    reference_rate = sum(length for _, length in compared) / spent
-    print(
-        f"{'generate, batches of 16':<34}{reference_rate:10,.0f}   {len(compared)} replies in {spent:.2f} s"
-    )
-    print(f"ours is {rate / reference_rate:.1f} × generate and {rate / floor_rate:.0%} of the floor")
+    compare(torch.device(args.device), rows[: args.prompts], rows[: args.reference])
 
 
 if __name__ == "__main__":

@@ -392,7 +392,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_damaged_lines_are_said(arms, ki
         metrics.write(b"\0" * 50 + b"\n[1]\n")
     tune(arms, "flipped")
     told = capsys.readouterr().err
-    assert "checkpoint-4: damaged since it was saved, so an earlier one is taken" in told
+    assert "checkpoint-4: damaged since it was saved; an earlier one is taken" in told
     assert "metrics.jsonl: 2 lines cannot be read and are removed" in told
     assert differ(weights(undisturbed), weights(directory)) == 0 and log(directory) == log(undisturbed)
 
