@@ -46,6 +46,7 @@ from pretrain import shards
 from pretrain.documents import Chunk, Recipe, chunks, corpus_of, encode_chunk, encoder_of
 from pretrain.shards import SPLITS, Encoded
 from tokenizer.conditions import Condition
+from tokenizer.vocabulary import fact_use
 
 BYTES_PER_TOKEN = 4  # of prose, about; it sizes stretches
 AHEAD = 4  # chunks encoded ahead of the writer, for each worker
@@ -286,6 +287,9 @@ def main(argv: list[str] | None = None) -> None:
             tidy(run.dir, done)
             index = write_index(run.dir, condition, done)
         _say_drops(done)
+        by_fact = sum((Counter(stretch["train"]["by_fact"]) for stretch in done.values()), Counter())
+        use = fact_use(condition.facts, by_fact, index["train"]["plain_tokens"])
+        print(f"prepare: {use}", file=sys.stderr)
         arrays = [f"{name}/{array}" for name, stretch in done.items() for array in stretch["sha256"]]
         tokens, documents = index["train"]["tokens"], index["train"]["documents"]
         run.finish(["index.json", *arrays], tokens=tokens, examples=documents)

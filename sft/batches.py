@@ -2,7 +2,7 @@
 
 What the conditions share: the rows, their order (a seeded permutation, another one for each further epoch),
 which of them are dropped, and which of them make up a batch. All of it is decided on a row's plain spelling,
-the longest there is. A condition only writes the answers in its own way. A budget is filled in whole steps:
+the longest there is, and of several ways to split numbers on the longest too. A condition only writes the answers in its own way. A budget is filled in whole steps:
 `examples` is the same rows for all, `tokens` and `flops` are what the condition itself spends, so that one
 with shorter answers sees further rows of the same order.
 """
@@ -31,7 +31,7 @@ BLOCK = 32  # chunks that the cores convert at a time
 class Row(NamedTuple):
     ids: np.ndarray  # int32, prompt and answer
     labels: np.ndarray  # int32, IGNORE where nothing is learned
-    length: int  # tokens of the row's plain spelling: the same in every condition
+    length: int  # tokens of the row's longest plain spelling: the same in every condition
     facts: int  # fact tokens
 
     @property
@@ -61,12 +61,12 @@ class Shape(NamedTuple):
         return 6 * weights + 6 * self.layers * self.width * n**2
 
 
-def make_row(messages: Sequence[dict], encoder: Encoder, plain: Encoder, longest: int) -> Row | str:
+def make_row(messages: Sequence[dict], encoder: Encoder, plain: Sequence[Encoder], longest: int) -> Row | str:
     """A conversation as ids and labels, or why it is dropped.
 
     Raises UserError where a spelling outgrows the plain one and the limit: only some conditions would drop it.
     """
-    length = len(chat.example(plain, messages)[0])
+    length = max(len(chat.example(each, messages)[0]) for each in plain)
     if length > longest:
         return f"longer than {longest} tokens"
     ids, labels = chat.example(encoder, messages)

@@ -10,7 +10,8 @@ starts again.
 
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import replace
 
 import training
 from pipeline import world
@@ -29,9 +30,10 @@ from training import Place
 def schedule(run: Run, encoder: Encoder, shape: Shape) -> tuple[list[Unit], list[dict]]:
     """All units in the order of training, `batch_size` of them a step, and what became of each part's rows."""
     ordered, records = [], []
+    splits = {own.numbers for own in run.experiment.conditions.values()}
     for number, part in enumerate(parts(run.spec)):
         tally: Counter = Counter()
-        units = units_of(part, run.spec, (run.seed, number), encoder, tally)
+        units = units_of(part, run.spec, (run.seed, number), encoder, tally, splits)
         with run.bar(round(part.amount), part.budget) as bar:
             taken = take(units, part, run.spec.batch_size, shape, bar.update)
         ordered += group(taken, run.spec.batch_size, (run.seed, number))
@@ -42,11 +44,21 @@ def schedule(run: Run, encoder: Encoder, shape: Shape) -> tuple[list[Unit], list
     return ordered, records
 
 
-def units_of(part: Part, spec: Sft, seed: tuple, encoder: Encoder, tally: Counter) -> Iterator[Unit]:
-    """A part's units without end, in the order of `seed`; `tally` counts its rows."""
+def units_of(
+    part: Part,
+    spec: Sft,
+    seed: tuple,
+    encoder: Encoder,
+    tally: Counter,
+    splits: Collection[str] = ("bpe",),
+) -> Iterator[Unit]:
+    """A part's units without end, in the order of `seed`; `tally` counts its rows.
+
+    `splits`: how the experiment's conditions split numbers. A row has to fit in each of them.
+    """
     table, conversations = load(part, tally), TASKS[part.task]
     tally["read"] += tally.total()
-    plain = Encoder(encoder.condition.plain)
+    plain = [Encoder(replace(encoder.condition.plain, numbers=split)) for split in sorted(splits)]
 
     def convert(numbers: list[int]) -> Iterator[Row | str]:
         for messages in conversations([table[i] for i in numbers], spec, encoder.condition.facts):

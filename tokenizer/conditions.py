@@ -99,7 +99,8 @@ class Condition:
 
     def rewrite(self, text: str) -> list[str | int]:
         """Segments of a training text: text and fact ids, no two texts adjacent, none empty."""
-        segments, position = [], 0
+        segments: list[str | int] = []
+        position = 0
         for start, end, index in self.facts.find(text, self.match == "weak"):
             segments += [text[position:start], *self._write(index)]
             position = end
@@ -107,13 +108,14 @@ class Condition:
 
     def _write(self, index: int) -> list[str | int]:
         expression, value = self.facts.spell(index)
-        return {
+        ways: dict[str, list[str | int]] = {
             "plain": [f"{expression} = {value}"],
             "token": [self.first_fact + index],
             "echo": [self.first_fact + index, f" {value}"],
             "placebo": [self.first_fact, f" {value}"],
             "value": [value],
-        }[self.mode]
+        }
+        return ways[self.mode]
 
     def say(self, token: int) -> str:
         """The plain text that a control id stands for; an echo's value is text already and follows by itself."""
@@ -128,7 +130,7 @@ class Condition:
 
     def canonical(self, text: str) -> str:
         """`text` with its facts in the canonical spelling: what every condition starts from."""
-        return "".join(self.plain.rewrite(text))
+        return self.written(self.plain.rewrite(text))
 
     @cached_property
     def plain(self) -> "Condition":

@@ -161,12 +161,11 @@ def save(encoder: Encoder, directory: Path, context: int | None = None) -> list[
         encoder.hf.model_max_length = context
     encoder.hf.save_pretrained(directory, save_jinja_files=False)
     path = directory / "tokenizer_config.json"
-    config = json.loads(path.read_text()) | {
-        "tokenizer_class": "PreTrainedTokenizerFast"
-    }  # transformers 4 has it too
+    old_name = {"tokenizer_class": "PreTrainedTokenizerFast"}  # transformers 4 knows it too
+    config = json.loads(path.read_text()) | old_name
     path.write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n")
-    generation = {"bos_token_id": encoder.eos, "eos_token_id": encoder.eos, "pad_token_id": encoder.pad}
-    generation["suppress_tokens"] = encoder.suppressed
+    ids = {"bos_token_id": encoder.eos, "eos_token_id": encoder.eos, "pad_token_id": encoder.pad}
+    generation = ids | {"suppress_tokens": encoder.suppressed}
     (directory / "generation_config.json").write_text(json.dumps(generation, indent=1) + "\n")
     condition = encoder.condition
     content = asdict(condition) | {"fingerprint": condition.fingerprint()}

@@ -64,7 +64,7 @@ def merges(base: int) -> list[tuple[str, str]]:
     """The first merges of vocab.bpe, in its printable alphabet: rank 256 + i is made by merge i."""
     _require()
     lines = read_file_cached(_URL + "vocab.bpe", _FILES["vocab.bpe"]).decode().split("\n")[1:-1]
-    return [tuple(line.split()) for line in lines[: base - 256]]
+    return [(left, right) for left, right in map(str.split, lines[: base - 256])]
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -29,7 +29,7 @@ def piece(scheme: str, group: int | None) -> str:
     A number grouped from the right begins with its incomplete group, if it has one. The lookbehind and the atomic
     group keep the search linear in a number's length.
     """
-    if scheme == "digits":
+    if scheme == "digits" or group is None:
         return "[0-9]"
     if scheme == "left":
         return f"[0-9]{{1,{group}}}"

@@ -16,6 +16,7 @@ import importlib
 import inspect
 import re
 import traceback
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from itertools import product
@@ -24,8 +25,15 @@ from types import ModuleType
 from pipeline.errors import UserError
 from pipeline.files import ROOT
 
-CALLS = {"spell": [(0,)], "find": [("",), ("", True)], "work": [(1, "*", 2)], "probes": [()], "cell": [(0,)]}
+CALLS: dict[str, list[tuple]] = {
+    "spell": [(0,)],
+    "find": [("",), ("", True)],
+    "work": [(1, "*", 2)],
+    "probes": [()],
+    "cell": [(0,)],
+}
 AWKWARD = ("", " ", "\n", "=", "* = +", "naïve 日本 ٣", "1 = 1 = 1", "6" * 400, "<|endoftext|>")
+RARE = 10  # occurrences: below that words are the hard ones of Schick and Schütze 2020 (arXiv:1904.06707)
 SAMPLE = 500  # facts whose false neighbours are tried, so that a large vocabulary is checked at once
 
 
@@ -159,6 +167,16 @@ def _questions(facts: ModuleType) -> Iterator[str]:
             len(pair) == 2 and all(isinstance(s, str) and s for s in pair) for pair in pairs
         ):
             yield f"probes(): '{kind}' is not a list of (expression, value), both text"
+
+
+def fact_use(facts: ModuleType, by_fact: Counter, tokens: int) -> str:
+    """How often a training text held the facts, by `by_fact`, with a warning where that is rarely."""
+    of, rare = len(facts.FACTS), len(facts.FACTS) - sum(n >= RARE for n in by_fact.values())
+    counted = f"{by_fact.total():,} facts in {tokens:,} tokens, {by_fact.total() / max(tokens, 1) * 1e6:,.0f} a million"
+    never = f", {of - len(by_fact)} of them never" if len(by_fact) < of else ""
+    if not rare:
+        return counted
+    return f"{counted}; warning: {rare} of {of} facts occur less than {RARE} times{never}, too rarely to be learned"
 
 
 # --- its source ---------------------------------------------------------------------------------------------

@@ -121,6 +121,22 @@ def test_every_condition_takes_the_same_documents(tmp_path):
     assert (numbers["token"]["train"][:, TOKENS] < numbers["plain"]["train"][:, TOKENS]).any()
 
 
+def test_every_way_to_split_numbers_takes_the_same_documents(tmp_path):
+    """Budgets are in GPT-2's own tokens, whatever a condition writes."""
+    numbers = {}
+    for split in ("bpe", "digits", "left", "right"):
+        made = Condition(split, "echo", "multiplication", 4096, numbers=split, group=3)
+        prepare.prepare(tmp_path / split, spec(drills=0.2), made, 1)
+        numbers[split] = {part: block(tmp_path / split, part).docs for part in SPLITS}
+        for ids in split_documents(block(tmp_path / split, "train"))[:40]:
+            text = Encoder(made).render(ids)
+            assert [*Encoder(made).encode_facts(text), 4096] == ids
+    for split, part in itertools.product(numbers, SPLITS):
+        columns = [BYTES, FACTS, PLAIN]
+        assert (numbers[split][part][:, columns] == numbers["bpe"][part][:, columns]).all()
+    assert (numbers["digits"]["train"][:, TOKENS] > numbers["bpe"]["train"][:, TOKENS]).any()
+
+
 def test_bytes_do_not_depend_on_workers(tmp_path):
     make(tmp_path / "one", spec(drills=0.1), workers=1)
     make(tmp_path / "three", spec(drills=0.1), workers=3)

@@ -138,7 +138,7 @@ def test_rows_that_cannot_be_used_are_read_and_dropped(spec, tmp_path, monkeypat
 def test_no_spelling_of_generated_rows_is_longer_than_the_plain_one(mode):
     plain = ENCODERS["plain"]
     for problem in [*word_problems("train", 300, 0), *drills(300, 0)]:
-        made = make_row(conversation(problem["question"], problem["answer"]), ENCODERS[mode], plain, 1024)
+        made = make_row(conversation(problem["question"], problem["answer"]), ENCODERS[mode], [plain], 1024)
         assert len(made.ids) <= made.length
 
 
@@ -149,9 +149,22 @@ def test_a_spelling_that_outgrows_the_plain_one_is_an_error_and_not_a_dropped_ro
         make_row(
             messages,
             Encoder(Condition("baseline", "plain", "multiplication", 4096)),
-            short,
-            len(make_row(messages, short, short, 99).ids),
+            [short],
+            len(make_row(messages, short, [short], 99).ids),
         )
+
+
+def test_a_row_has_to_fit_in_every_way_to_split_numbers_that_the_experiment_has():
+    """So that the conditions train on the same rows, though digits take more tokens."""
+    numbers = ("bpe", "digits", "right")
+    encoders = [Encoder(Condition(n, "plain", "multiplication", 4096, numbers=n, group=3)) for n in numbers]
+    messages = conversation("What is 1234567 * 1?", "1234567")
+    longest = max(len(make_row(messages, e, [e], 99).ids) for e in encoders)
+    rows = [make_row(messages, e, encoders, longest) for e in encoders]
+    assert {row.length for row in rows} == {longest}
+    assert {make_row(messages, e, encoders, longest - 1) for e in encoders} == {
+        f"longer than {longest - 1} tokens"
+    }
 
 
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=60))

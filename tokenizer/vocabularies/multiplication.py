@@ -7,7 +7,7 @@ heat maps, digit-wise working) asks it; nothing outside this folder knows multip
 from tokenizer.lexer import equations
 
 _PAIRS = [(a, b) for a in range(1, 10) for b in range(a, 10)]
-_INDEX = {(a, b): index for index, (a, b) in enumerate(_PAIRS)}
+_INDEX = {frozenset(pair): index for index, pair in enumerate(_PAIRS)}
 
 FACTS = tuple(f"<MUL_{a}_{b}_{a * b}>" for a, b in _PAIRS)
 """Token names, in the order of their ids."""
@@ -24,7 +24,7 @@ def find(text: str, weak: bool = False) -> list[tuple[int, int, int]]:
     spans = []
     for found in equations(text, "*", bare=weak):
         # Compared as written: `06 * 9` and `6 * 9 = 054` are not facts.
-        index = _INDEX.get(tuple(sorted((int(found.a), int(found.b)))))
+        index = _INDEX.get(frozenset((int(found.a), int(found.b))))
         if index is not None and len(found.a) == len(found.b) == 1 and found.c in (None, spell(index)[1]):
             spans.append((found.start, found.end, index))
     return spans
@@ -41,7 +41,7 @@ def work(a: int, op: str, b: int) -> list[str] | None:
     for i, x in enumerate(reversed(str(a))):
         for j, y in enumerate(reversed(str(b))):
             if x != "0" and y != "0":
-                index = _INDEX[tuple(sorted((int(x), int(y))))]
+                index = _INDEX[frozenset((int(x), int(y)))]
                 lines.append(" = ".join(spell(index)))
                 terms.append(int(x) * int(y) * 10 ** (i + j))
     total = terms.pop()

@@ -7,7 +7,7 @@ python -m tokenizer.show --vocabulary sums "6 + 9 = 15"
 from tokenizer.lexer import equations
 
 _PAIRS = [(a, b) for a in range(1, 10) for b in range(a, 10)]
-_INDEX = {(a, b): index for index, (a, b) in enumerate(_PAIRS)}
+_INDEX = {frozenset(pair): index for index, pair in enumerate(_PAIRS)}
 
 FACTS = tuple(f"<ADD_{a}_{b}_{a + b}>" for a, b in _PAIRS)
 
@@ -22,7 +22,7 @@ def find(text: str, weak: bool = False) -> list[tuple[int, int, int]]:
     """(start, end, index) of every true sum `6 + 9 = 15` in `text`. `weak` also takes a bare `6 + 9`."""
     spans = []
     for found in equations(text, "+", bare=weak):
-        index = _INDEX.get(tuple(sorted((int(found.a), int(found.b)))))
+        index = _INDEX.get(frozenset((int(found.a), int(found.b))))
         one_digit = len(found.a) == len(found.b) == 1  # as written: `06 + 9` is no fact
         if index is not None and one_digit and found.c in (None, spell(index)[1]):
             spans.append((found.start, found.end, index))
@@ -37,10 +37,9 @@ def work(a: int, op: str, b: int) -> list[str] | None:
     for place, (x, y) in enumerate(
         zip(reversed(str(a).zfill(len(str(b)))), reversed(str(b).zfill(len(str(a)))))
     ):
-        both = sorted((int(x), int(y)))
-        if both[0]:
-            lines.append(" = ".join(spell(_INDEX[tuple(both)])))
-        part = sum(both) * 10**place
+        if x != "0" and y != "0":
+            lines.append(" = ".join(spell(_INDEX[frozenset((int(x), int(y)))])))
+        part = (int(x) + int(y)) * 10**place
         if part and total:
             lines.append(f"{part} + {total} = {part + total}")
         total += part
