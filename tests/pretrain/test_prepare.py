@@ -126,6 +126,7 @@ def test_every_way_to_split_numbers_takes_the_same_documents(tmp_path):
     numbers = {}
     for split in ("bpe", "digits", "left", "right"):
         made = Condition(split, "echo", "multiplication", 4096, numbers=split, group=3)
+        (tmp_path / split).mkdir()
         prepare.prepare(tmp_path / split, spec(drills=0.2), made, 1)
         numbers[split] = {part: block(tmp_path / split, part).docs for part in SPLITS}
         for ids in split_documents(block(tmp_path / split, "train"))[:40]:
