@@ -28,7 +28,6 @@ from torch import Tensor
 from model import GPT, from_hf, read_directory
 from pipeline import stage
 from pipeline.errors import UserError, cli
-from pipeline.files import sha256
 from pipeline.hub import base_directory
 from pretrain.export_hf import export
 from tokenizer import encode, gpt2
@@ -87,8 +86,7 @@ def main(argv: list[str] | None = None) -> None:
             encoder, directory = encode.for_run(run.experiment, run.condition), base_directory(run.spec.base)
             model = widen(directory, encoder, run.spec.rows, run.seed)
             files = export(model, encoder, run.dir / "model", run.card())
-            base = sha256(directory / "model.safetensors")
-            run.finish([f"model/{name}" for name in files], base_sha256=base)
+            run.finish([f"model/{name}" for name in files])
 
 
 if __name__ == "__main__":

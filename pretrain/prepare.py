@@ -292,7 +292,7 @@ def main(argv: list[str] | None = None) -> None:
         print(f"prepare: {use}", file=sys.stderr)
         arrays = [f"{name}/{array}" for name, stretch in done.items() for array in stretch["sha256"]]
         tokens, documents = index["train"]["tokens"], index["train"]["documents"]
-        run.finish(["index.json", *arrays], tokens=tokens, examples=documents)
+        run.finish(["index.json", "audit.json", *arrays], tokens=tokens, examples=documents)
 
 
 def _say_drops(done: dict[str, dict]) -> None:

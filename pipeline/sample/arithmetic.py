@@ -128,13 +128,12 @@ def _operands(rng: random.Random, op: str, digits_a: int, digits_b: int) -> tupl
     shared = min(digits_a, digits_b)
     top = op == "subtract" and digits_a == digits_b  # whose first column cannot borrow
     carrying = set(shuffled(rng, range(shared - top))[: between(rng, 0, shared - top)])
-    a, b, carry = [], [], 0
+    first, second, carry = "", "", 0  # written from the last digit on
     for column in range(max(digits_a, digits_b)):
         x, y = _column(rng, op, column, digits_a, digits_b, column in carrying, carry)
-        a.append(x)
-        b.append(y)
+        first, second = f"{x}{first}", f"{y}{second}"
         carry = _carry(op, x, y, carry)
-    return *(int("".join(map(str, reversed(digits)))) for digits in (a, b)), (0, 0)
+    return int(first), int(second), (0, 0)
 
 
 def _column(

@@ -383,7 +383,7 @@ def test_the_index_holds_what_the_arrays_hold(experiment, runs):
         for array, sha in stretch["sha256"].items()
     } == hashes(directory)
     outputs = read_json(directory / "stage.json")["identity"]["outputs"]
-    assert set(outputs) == {"index.json", *hashes(directory)}
+    assert set(outputs) == {"index.json", "audit.json", *hashes(directory)}
 
 
 def test_drills_have_their_share_everywhere_in_training_and_none_in_validation(experiment, runs):
