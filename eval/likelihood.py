@@ -36,9 +36,9 @@ def _outcome(item: MultipleChoice, endings: list[list[float]]) -> dict:
 def gold_bits(model: GPT, encoder: Encoder, questions: list[Question], batch_size: int) -> list[dict]:
     """`gold_bits` and `gold_bytes` of each reference answer; nothing where there is none, or it does not fit."""
     known = [i for i, question in enumerate(questions) if question.solution is not None]
-    found: list[dict] = [{} for _ in questions]
+    scores: list[dict] = [{} for _ in questions]
     if not encoder.condition.invertible or not known:
-        return found
+        return scores
     texts = [f" {questions[i].solution.strip()}" for i in known]
     asked = [
         (questions[i].prompt(encoder), [*encoder.encode_facts(text), encoder.eos])
@@ -46,8 +46,8 @@ def gold_bits(model: GPT, encoder: Encoder, questions: list[Question], batch_siz
     ]
     for i, text, nats in zip(known, texts, logprobs(model, asked, batch_size)):
         if nats is not None:
-            found[i] = {"gold_bits": _bits(sum(nats)), "gold_bytes": len(text.encode())}
-    return found
+            scores[i] = {"gold_bits": _bits(sum(nats)), "gold_bytes": len(text.encode())}
+    return scores
 
 
 def _bits(nats: float) -> float:

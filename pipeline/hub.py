@@ -79,18 +79,18 @@ def _resolve(source: str, name: str, split: str) -> Download:
 
         builder = load_dataset_builder(source, None if name == "default" else name, revision=revision)
         splits = builder.config.data_files or {}
-        found = [file.split(f"@{revision}/", 1)[1] for file in splits.get(split, ())]
-        infos = HfApi().get_paths_info(source, found, revision=revision, repo_type="dataset") if found else ()
+        paths = [file.split(f"@{revision}/", 1)[1] for file in splits.get(split, ())]
+        infos = HfApi().get_paths_info(source, paths, revision=revision, repo_type="dataset") if paths else ()
     except Exception as error:  # httpx, huggingface_hub and datasets raise many kinds; all end the download
         reason = " ".join(str(error).split())[:200]
         raise UserError(
             f"{source} ({name}, {split}): the Hub does not give it: {reason}; check the network, the id and "
             "the name, and use `hf auth login` for a gated data set"
         ) from None
-    if not found:
+    if not paths:
         there = ", ".join(splits) or "none"
         raise UserError(f"{source} ({name}): has no files of split '{split}', but of {there}; name another")
-    if wrong := [path for path in found if not path.endswith(SUFFIXES)]:
+    if wrong := [path for path in paths if not path.endswith(SUFFIXES)]:
         raise UserError(f"{source}: {wrong[0]} is not one of {', '.join(SUFFIXES)}; convert it into one")
     sizes = {
         info.path: (info.size, info.lfs.sha256 if info.lfs else None)
@@ -112,11 +112,11 @@ def _fetch(wanted: Download) -> None:
         except Exception as error:
             reason = " ".join(str(error).split())[:200]
             raise UserError(f"{wanted.source}: {path}: {reason}; run this again to go on") from None
-        found = sha256(folder / path)
-        if not is_whole(folder / path, size) or known not in (None, found):
+        digest = sha256(folder / path)
+        if not is_whole(folder / path, size) or known not in (None, digest):
             (folder / path).unlink()
             raise UserError(f"{folder / path}: not what the Hub announced, so it was deleted; run this again")
-        manifest["files"][path] = {"bytes": size, "sha256": found}
+        manifest["files"][path] = {"bytes": size, "sha256": digest}
     manifest["revision"] = revision
     manifest["splits"][wanted.key] = list(wanted.files)
     partial = folder / "manifest.json.part"

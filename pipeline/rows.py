@@ -72,11 +72,11 @@ def source_digests(source: str, name: str | None, split: str) -> list[str]:
 def _in_folder(folder: Path, split: str) -> list[Path]:
     files = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES and path.is_file())
     named = {s: [f for f in files if re.match(rf"{s}(?![A-Za-z])", f.name)] for s in SPLITS}
-    found = named.get(split, []) if any(named.values()) else files if split == "train" else []
-    if not found:
+    chosen = named.get(split, []) if any(named.values()) else files if split == "train" else []
+    if not chosen:
         there = ", ".join(path.name for path in files[:4]) or f"no {' or '.join(SUFFIXES)} file"
         raise UserError(f"{folder}: has no files of split '{split}' ({there}); name the file itself")
-    return found
+    return chosen
 
 
 def is_hub_id(source: str) -> bool:
@@ -130,13 +130,13 @@ def load_rows(
         _check_columns(file, form, _columns_of(file))
     tally = Counter() if skipped is None else skipped
     rows = itertools.islice(itertools.chain.from_iterable(_read(file, form) for file in files), limit)
-    found = _usable(rows, form, tally, None if skipped is not None else f"{source} ({split})")
-    first = next(found, None)
+    good = _usable(rows, form, tally, None if skipped is not None else f"{source} ({split})")
+    first = next(good, None)
     if first is None and tally:
         raise UserError(f"{files[0]}: has no row that can be used: {described(tally)}; name other data")
     if first is None:
         raise UserError(f"{files[0]}: has no rows; name data that has some")
-    return itertools.chain([first], found)
+    return itertools.chain([first], good)
 
 
 def _usable(rows: Iterable[dict | str], form: Format, tally: Counter, say: str | None) -> Iterator[dict]:
@@ -249,16 +249,16 @@ def _json_rows(file: Path) -> Iterator[tuple[int, dict]]:
                 yield number, row
 
 
-def split_dev(found: Iterable[dict], size: int = DEV) -> tuple[list[dict], list[dict]]:
+def split_dev(rows: Iterable[dict], size: int = DEV) -> tuple[list[dict], list[dict]]:
     """(train, dev): dev is the rows of the `size` smallest SHA-256 of a question, repeats of it included. A larger
     source that contains this one (GSM8K-Aug, GSM8K) has another dev, and may train on most of this one's.
 
     Raises UserError where that would leave nothing to train on.
     """
-    found = list(found)
-    keys = [hashlib.sha256(row["question"].encode()).digest() for row in found]
+    rows = list(rows)
+    keys = [hashlib.sha256(row["question"].encode()).digest() for row in rows]
     smallest = sorted(set(keys))[: size + 1]
     if len(smallest) <= size:
         raise UserError(f"{len(smallest)} different questions: too few to keep {size} apart; give more rows")
-    train = [row for row, key in zip(found, keys) if key >= smallest[size]]
-    return train, [row for row, key in zip(found, keys) if key < smallest[size]]
+    train = [row for row, key in zip(rows, keys) if key >= smallest[size]]
+    return train, [row for row, key in zip(rows, keys) if key < smallest[size]]

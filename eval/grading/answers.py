@@ -80,8 +80,8 @@ def flexible(text: str) -> str | None:
 
 def answer(text: str) -> str | None:
     """The final answer by the table above, in a canonical spelling: equal strings for equal values."""
-    _, found, tail = text.rpartition("####")
-    number = value(tail.split("\n", 1)[0].rpartition("=")[2]) if found else None
+    _, mark, tail = text.rpartition("####")
+    number = value(tail.split("\n", 1)[0].rpartition("=")[2]) if mark else None
     return None if number is None else _spell(number)
 
 

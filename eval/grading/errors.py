@@ -94,7 +94,10 @@ def _value(node: ast.expr) -> Fraction:
 def is_true(equation: Equation) -> bool:
     """Whether left has the value of right, or of the first number of right as far as its places go."""
     left, right = evaluate(equation.left), equation.right
-    first = re.search(r"[\d.]+", right)[0]
+    numeral = re.search(r"[\d.]+", right)
+    if left is None or numeral is None:
+        return False
+    first = numeral[0]
     number = Fraction(first) * (-1 if right.startswith("-") else 1)
     places = len(first.partition(".")[2])
     place = Fraction(1, 10**places)
@@ -105,14 +108,14 @@ def is_true(equation: Equation) -> bool:
 
 def operations(text: str) -> list[tuple[int, str, int]]:
     """(a, sign, b) of every operation between non-negative integers within the equations of a text."""
-    found = []
+    result = []
     for equation in equations(text):
         for node in ast.walk(_parse(equation.left)):
             if isinstance(node, ast.BinOp):
                 a, b = _value(node.left), _value(node.right)
                 if a.denominator == b.denominator == 1 and min(a, b) >= 0:
-                    found.append((int(a), _SIGNS[type(node.op)], int(b)))
-    return found
+                    result.append((int(a), _SIGNS[type(node.op)], int(b)))
+    return result
 
 
 def fact_bearing(facts: ModuleType, solution: str) -> tuple[bool, bool]:

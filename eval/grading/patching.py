@@ -68,11 +68,14 @@ def recompute(text: str, old: str, new: str, answer: str) -> str | None:
 
     for left, _ in equations(text):
         before, after = evaluate(left), evaluate(re.sub(r"\d+(?:\.\d+)?|\.\d+", replaced, left))
-        if after is None:
+        if before is None or after is None:
             return None
         if after != before:
             values[before] = after
-    final = values.get(answers.value(answer), answers.value(answer))
+    value = answers.value(answer)
+    if value is None:
+        return None
+    final = values.get(value, value)
     return str(final) if final.denominator == 1 and final >= 0 else None
 
 

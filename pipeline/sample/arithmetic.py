@@ -39,24 +39,22 @@ class Grid(NamedTuple):
 
 
 NAME = re.compile(
-    rf"arithmetic(?:_({'|'.join(OPERATIONS)}))?(?:_([1-{LONGEST}])-([1-{LONGEST}]))?(_unequal)?(_worked)?"
+    rf"""arithmetic (?:_(?P<op>{"|".join(OPERATIONS)}))? (?:_(?P<low>[1-{LONGEST}])-(?P<high>[1-{LONGEST}]))?
+    (?P<unequal>_unequal)? (?P<worked>_worked)?""",
+    re.VERBOSE,
 )
 
 
 def named(name: str) -> Grid | None:
     """The part of the grid that a name stands for: `arithmetic`, `arithmetic_add_2-6_unequal_worked`; None if none."""
-    found = NAME.fullmatch(name)
-    if (
-        found is None
-        or (found[2] or "1") > (found[3] or "8")
-        or found[4]
-        and found[2]
-        and found[2] == found[3]
-    ):
+    match = NAME.fullmatch(name)
+    if match is None:
         return None
-    operations = (found[1],) if found[1] else tuple(OPERATIONS)
-    lengths = (int(found[2]), int(found[3])) if found[2] else (1, LONGEST)
-    return Grid(operations, *lengths, bool(found[4]), bool(found[5]))
+    low, high, unequal = int(match["low"] or 1), int(match["high"] or LONGEST), bool(match["unequal"])
+    if low + unequal > high:
+        return None
+    operations = (match["op"],) if match["op"] else tuple(OPERATIONS)
+    return Grid(operations, low, high, unequal, bool(match["worked"]))
 
 
 def grid(part: Grid, split: str, n: int, seed: int) -> Iterator[dict]:

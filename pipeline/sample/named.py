@@ -20,8 +20,8 @@ def answered(name: str, split: str, n: int, seed: int) -> Iterator[dict]:
 
     Raises ValueError for a name that stands for nothing.
     """
-    if found := re.fullmatch(r"worked(?:_([1-9][0-9]?))?", name):
-        return worked(split, n, seed, int(found[1] or 100) / 100)
+    if match := re.fullmatch(r"worked(?:_([1-9][0-9]?))?", name):
+        return worked(split, n, seed, int(match[1] or 100) / 100)
     if part := arithmetic.named(name):
         return arithmetic.grid(part, split, n, seed)
     raise ValueError(f"there are none named '{name}'; there are {NAMES}")

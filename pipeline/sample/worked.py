@@ -79,8 +79,8 @@ def worked(split: str, n: int, seed: int, signs: float = 1.0) -> Iterator[dict]:
 def _in_words(answer: str, share: float, rng: random.Random) -> str:
     """An answer with a share of its products in words."""
 
-    def write(found: re.Match) -> str:
-        return "{} times {} is ".format(*found.groups()) if rng.random() < share else found[0]
+    def write(match: re.Match) -> str:
+        return "{} times {} is ".format(*match.groups()) if rng.random() < share else match[0]
 
     return re.sub(r"(\d+) \* (\d+) = ", write, answer)
 

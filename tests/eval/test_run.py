@@ -290,6 +290,16 @@ def test_bits_per_gold_answer_are_the_models(experiment, runs, model_dir):
     assert all(row["gold_bits"] is None for row in rows if row["set"].startswith("probes."))
 
 
+def test_a_tasks_own_columns_stand_in_the_outcomes(model_dir, tmp_path):
+    words = ["--model", str(model_dir), "--task", "arithmetic", "--limit", "60", "--max-new-tokens", "4"]
+    run.main([*words, "--out", str(tmp_path / "out")])
+    rows = [row for row in read(tmp_path / "out")[0] if row["set"] == "arithmetic"]
+    assert len(rows) == 60 and {row["op"] for row in rows} == {"add", "subtract", "multiply", "compare"}
+    for row in rows:
+        assert row["seen"] == (max(row["digits_a"], row["digits_b"]) <= 6) and row["gold_bits"] > 0
+        assert (row["carries"] is None) == (row["op"] == "compare")
+
+
 def test_a_condition_that_writes_another_text_gets_no_bits(tmp_path):
     model, encoder = open_model(make_model(tmp_path / "placebo", "placebo", block_size=640))
     problems = load(gsm8k.TASK, "sample", "test", limit=3)[0]
