@@ -90,21 +90,30 @@ def begin(
     arm, overwrite = (experiment, args.condition, args.seed), args.overwrite
     directory, parent = stage_dir(*arm, name), experiment.parent(name)
     done = RANK == 0 and not overwrite and _is_done(directory, *arm, name)
-    identity = {} if done else expected_identity(*arm, name, fetch=True)
-    parent_dir = stage_dir(*arm, parent) if parent and not done else None
     record = provenance() | {"operational": operational(experiment.stage(name))}
     with contextlib.ExitStack() as held:
         if RANK == 0 and not done:
+            identity = expected_identity(*arm, name, fetch=True)
             directory.mkdir(parents=True, exist_ok=True)
             held.enter_context(locked(directory, wait=KINDS[kind].is_shared))
             done = not overwrite and _is_done(directory, *arm, name)  # by the process that it has waited for
-        if RANK == 0 and not done:
-            _claim(directory, identity, record, parent_dir, overwrite, resumable)
+            if not done:
+                _claim(
+                    directory,
+                    identity,
+                    record,
+                    stage_dir(*arm, parent) if parent else None,
+                    overwrite,
+                    resumable,
+                )
         if agree(done):
             if RANK == 0:
                 print(f"{args.condition}-s{args.seed} {name}: done already, skipped", file=sys.stderr)
             yield None
             return
+        if RANK:
+            identity = expected_identity(*arm, name)
+        parent_dir = stage_dir(*arm, parent) if parent else None
         parent_result = read_result(parent_dir) if parent_dir else None
         parent_record = parent_result.record if parent_result else {}
         run = Run(*arm, name, experiment.stage(name), directory, identity, parent_dir, parent_record, record)

@@ -363,3 +363,14 @@ def test_a_parent_that_is_made_anew_makes_its_children_wait(runs, tmp_path):
     with pytest.raises(RuntimeError), stage.begin("pretrain", [*argv, "--overwrite"], ""):
         raise RuntimeError("no luck")
     assert state(load(argv[0]), "mul_tokens", 0, "export") == ("waiting", "for its parent")
+
+
+def test_a_second_rank_skips_what_is_done_though_its_parent_was_removed(runs, tmp_path, monkeypatch):
+    """Only rank 0 looks; the others take its word, and must not fail where it waits for them."""
+    argv = [small(tmp_path), "mul_tokens", "0"]
+    for kind in ("prepare", "pretrain"):
+        finish(kind, argv=argv)
+    directory("prepare").rename(tmp_path / "away")
+    monkeypatch.setattr(stage, "RANK", 1)
+    with stage.begin("pretrain", argv, "", agree=lambda done: True) as run:
+        assert run is None
