@@ -14,6 +14,7 @@ from pipeline.kinds import MODEL_KINDS
 from pipeline.status import state
 
 TINY = ROOT / "tests/tiny.yaml"
+pytestmark = pytest.mark.timeout(1200)  # the first of these tests waits for both arms
 
 
 @pytest.fixture
