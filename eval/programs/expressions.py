@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from eval.programs.frames import DO, MISSING, Frame, Function, invoke, meaning_of
-from eval.programs.library import METHODS, Builtin, Module, make_set, small_range
+from eval.programs.iterables import make_set, small_range
+from eval.programs.library import METHODS, Builtin, Module
 from eval.programs.machine import LAZY, LITERALS, NUMBERS, Machine, deny
 from eval.programs.operators import arithmetic, compare, text, unary
 

@@ -6,14 +6,13 @@ takes its items out first, so that they can be paid for.
 """
 
 import ast
-import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from eval.programs import prices
-from eval.programs.machine import ATOMS, LAZY, NUMBERS, Machine, Stop, deny
+from eval.programs import iterables, prices
+from eval.programs.machine import ATOMS, Machine, deny
 from eval.programs.operators import arithmetic, text
 
 
@@ -54,131 +53,7 @@ def _reading(function: Callable) -> Callable:
     return call
 
 
-# --- iterators: items are paid for on their way in and on their way out ---------------------------------------
-
-
-def _callback(machine: Machine, function: Any) -> Callable | None:
-    return function and (lambda *args: machine.invoke(machine, function, list(args), {}))
-
-
-def _lazy(function: Callable) -> Callable:
-    def call(machine: Machine, *sources: Any, **kwargs: Any) -> Iterator:
-        machine.spend(LAZY)
-        return machine.metered(function(*map(machine.metered, sources), **kwargs))
-
-    return call
-
-
-def _map(machine: Machine, function: Any, *sources: Any) -> Iterator:
-    return _lazy(partial(map, _callback(machine, function)))(machine, *sources)
-
-
-def _filter(machine: Machine, function: Any, source: Any) -> Iterator:
-    return _lazy(partial(filter, _callback(machine, function)))(machine, source)
-
-
-def _reversed(machine: Machine, sequence: Any) -> Iterator:
-    return _lazy(iter)(machine, reversed(sequence))
-
-
-def _enumerate(machine: Machine, iterable: Any, start: Any = 0) -> Iterator:
-    numbers = map(machine.bounded, itertools.count(prices.whole(start)))
-    return machine.metered(zip(numbers, _lazy(iter)(machine, iterable)))
-
-
-def _range(machine: Machine, *args: Any) -> range:
-    """Of integers that take no more than a word, because its items are made for one unit each."""
-    return small_range(range(*args))
-
-
-def small_range(value: range) -> range:
-    if any(not -(2**63) <= n < 2**63 for n in (value.start, value.stop, value.step)):
-        raise Stop("limit")
-    return value
-
-
-# --- functions that read all of an iterable -------------------------------------------------------------------
-
-
-def _until(function: Callable) -> Callable:
-    """all and any, which need not read to the end."""
-    return lambda machine, values: function(machine.metered(values))
-
-
-def _collect(kind: type) -> Callable:
-    return lambda machine, *sources: kind(*map(machine.metered, sources))
-
-
-def make_set(machine: Machine, values: Any = ()) -> set:
-    return set(machine.hashable(values))
-
-
-def _dict(machine: Machine, source: Any = (), **items: Any) -> dict:
-    result = dict(items)
-    _update(machine, result, source)
-    return result
-
-
-def _update(machine: Machine, target: dict, source: Any) -> None:
-    for pair in machine.metered(list(source.items()) if source.__class__ is dict else source):
-        key, value = machine.metered(pair)
-        machine.weigh(key)
-        target[key] = value
-
-
-def _sum(machine: Machine, values: Any, start: Any = 0) -> Any:
-    values = list(machine.metered(values))
-    machine.weigh(values)
-    if start.__class__ in NUMBERS and all(value.__class__ in NUMBERS for value in values):
-        return sum(values, start)
-    if start.__class__ is str:
-        raise TypeError("sum() can't sum strings")
-    for value in values:
-        start = arithmetic(machine, ast.Add, start, value)
-    return start
-
-
-def _product(machine: Machine, values: Any, *, start: Any = 1) -> Any:
-    for value in machine.metered(values):
-        start = arithmetic(machine, ast.Mult, start, value)
-    return start
-
-
-def _keys(machine: Machine, values: list, key: Any) -> list:
-    """What values are compared by; a program's own `key` may give anything."""
-    keys = values if key is None else [machine.invoke(machine, key, [value], {}) for value in list(values)]
-    machine.spend(prices.ordered(machine.weigh(keys), len(keys)))
-    return keys
-
-
-def _extreme(function: Callable) -> Callable:
-    """max and min."""
-
-    def call(machine: Machine, *args: Any, key: Any = None, **default: Any) -> Any:
-        values = list(machine.metered(args[0])) if len(args) == 1 else args
-        if not values or (default and len(args) > 1):
-            return function(*args, **default) if len(args) > 1 else function(values, **default)
-        keys = _keys(machine, values, key)
-        return values[function(range(len(keys)), key=keys.__getitem__)]
-
-    return call
-
-
-def _sorted(machine: Machine, values: Any, /, *, key: Any = None, reverse: Any = False) -> list:
-    values = list(machine.metered(values))
-    _sort(machine, values, key=key, reverse=reverse)
-    return values
-
-
-def _sort(machine: Machine, values: list, *, key: Any = None, reverse: Any = False) -> None:
-    keys = _keys(machine, values, key)
-    if key is None:
-        values.sort(reverse=reverse)
-    else:
-        values[:] = [values[i] for i in sorted(range(len(keys)), key=keys.__getitem__, reverse=reverse)]
-
-
-# --- the others -----------------------------------------------------------------------------------------------
+# --- functions ------------------------------------------------------------------------------------------------
 
 
 def _power(machine: Machine, base: Any, exp: Any, mod: Any = None) -> Any:
@@ -215,37 +90,33 @@ def _join(machine: Machine, separator: str, values: Any) -> str:
     return priced(str.join, prices.joined)(machine, separator, list(machine.metered(values)))
 
 
-def _extend(machine: Machine, values: list, more: Any) -> None:
-    values.extend(list(machine.metered(more)))
-
-
 BUILTINS: dict[str, Builtin] = {
     function.name: function
     for function in (
         Builtin("abs", priced(abs), traced=True),
-        *(Builtin(f.__name__, _extreme(f), traced=True) for f in (max, min)),
-        *(Builtin(f.__name__, _until(f)) for f in (all, any)),
+        *(Builtin(f.__name__, iterables.extreme(f), traced=True) for f in (max, min)),
+        *(Builtin(f.__name__, iterables.until(f)) for f in (all, any)),
         *(Builtin(f.__name__, priced(f)) for f in (bin, chr, divmod, hex, next, oct, ord)),
-        *(Builtin(f.__name__, _lazy(f)) for f in (iter, zip)),
+        *(Builtin(f.__name__, iterables.lazy(f)) for f in (iter, zip)),
         *(Builtin(t.__name__, priced(t), t) for t in (bool, complex)),
-        *(Builtin(t.__name__, _collect(t), t) for t in (list, tuple)),
-        Builtin("dict", _dict, dict),
-        Builtin("enumerate", _enumerate),
-        Builtin("filter", _filter),
+        *(Builtin(t.__name__, iterables.collect(t), t) for t in (list, tuple)),
+        Builtin("dict", iterables.make_dict, dict),
+        Builtin("enumerate", iterables.numbered),
+        Builtin("filter", iterables.filtered),
         Builtin("float", priced(float), float, traced=True),
         Builtin("int", priced(int, prices.parsed), int, traced=True),
         Builtin("isinstance", _isinstance),
         Builtin("len", lambda machine, value: len(value)),
-        Builtin("map", _map),
+        Builtin("map", iterables.mapped),
         Builtin("pow", _power),
         Builtin("print", lambda machine, *values, **options: None),
-        Builtin("range", _range, range),
-        Builtin("reversed", _reversed),
+        Builtin("range", iterables.make_range, range),
+        Builtin("reversed", iterables.backwards),
         Builtin("round", priced(round, prices.rounded), traced=True),
-        Builtin("set", make_set, set),
-        Builtin("sorted", _sorted),
+        Builtin("set", iterables.make_set, set),
+        Builtin("sorted", iterables.in_order),
         Builtin("str", lambda machine, value="": text(machine, value), str),
-        Builtin("sum", _sum, traced=True),
+        Builtin("sum", iterables.total, traced=True),
         Builtin("type", _type),
     )
 }
@@ -257,7 +128,7 @@ OWN_MATH = {
     "fsum": _reading(math.fsum),
     "lcm": _lcm,
     "perm": priced(math.perm, prices.perm),
-    "prod": _product,
+    "prod": iterables.product,
     "sumprod": _reading(getattr(math, "sumprod", None)),  # Python 3.12
 }
 MATH = Module(
@@ -302,10 +173,14 @@ def _searching(names: str) -> dict[str, Callable]:
 METHODS: dict[type, dict[str, Callable]] = {
     float: _methods(float, "is_integer"),
     list: _methods(
-        list, "append clear insert pop", "copy count index remove reverse", extend=_extend, sort=_sort
+        list,
+        "append clear insert pop",
+        "copy count index remove reverse",
+        extend=iterables.extend,
+        sort=iterables.sort,
     ),
     tuple: _methods(tuple, "", "count index"),
-    dict: _methods(dict, "clear get items keys pop setdefault values", "copy", update=_update),
+    dict: _methods(dict, "clear get items keys pop setdefault values", "copy", update=iterables.update),
     set: _methods(
         set,
         "add clear discard remove",

@@ -1,15 +1,9 @@
-"""python -m tests.eval.programs.attacks
+"""Hostile programs, by what they try; one that reaches what it should not returns PRIZE.
 
-Hostile programs, by what they try; one that reaches what it should not returns PRIZE. The command runs them
-all against both walls and reports what came through, and the most time and (in this process) memory that one
-took. It takes a minute; words after it choose the attacks whose names hold them.
+`python -m tests.eval.programs.measure` runs them all against both walls.
 """
 
-import json
-import resource
-import sys
-import time
-from collections import Counter
+from tests.eval.programs.attacks_on_size import ATTACKS_ON_SIZE
 
 PRIZE = 424242
 
@@ -443,39 +437,6 @@ _FAKES = {
     "any arguments": "def simple_math_problem(*args, **kwargs):\n    return 424242",
 }
 
-ATTACKS: dict[str, str] = _LOOPS | _RECURSION | _MEMORY | _NUMBERS | _ESCAPES | _SYSTEM | _FAKES
-
-
-def main(argv: list[str]) -> None:
-    """Run every attack whose name holds the given words against both walls."""
-    from eval.programs.interpreter import run
-    from eval.programs.sandbox import Sandbox
-
-    attacks = {name: code for name, code in ATTACKS.items() if " ".join(argv) in name}
-    if not attacks:
-        sys.exit(f"error: no attack's name holds '{' '.join(argv)}'")
-    with Sandbox() as sandbox:
-        report = {"attacks": len(attacks)}
-        for wall, judge in {"interpreter": run, "sandbox": lambda code: sandbox.run([code])[0]}.items():
-            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            seconds, scored, statuses = {}, [], Counter()
-            for name, code in attacks.items():
-                started = time.perf_counter()
-                outcome = judge(code)
-                seconds[name] = time.perf_counter() - started
-                statuses[outcome.status] += 1
-                scored += [name] if outcome.value == PRIZE else []
-            slowest = max(seconds, key=seconds.get)
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-            report[wall] = {
-                "scored": scored,
-                "statuses": statuses,
-                "slowest": slowest,
-                "seconds": round(seconds[slowest], 2),
-                "peak_mb": round(peak / 1024, 1),
-            }
-    print(json.dumps(report, indent=2))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
+ATTACKS: dict[str, str] = (
+    _LOOPS | _RECURSION | _MEMORY | _NUMBERS | _ESCAPES | _SYSTEM | _FAKES | ATTACKS_ON_SIZE
+)
