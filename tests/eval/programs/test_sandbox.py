@@ -29,6 +29,16 @@ def test_it_gives_what_the_interpreter_gives_in_order(sandbox):
     assert sandbox.run(codes) == [run(code) for code in codes]
 
 
+def test_programs_that_share_a_worker_get_what_they_get_alone(sandbox):
+    codes = [
+        f"def f():\n    return {body}"
+        for body in ("7 / 2", "9**9**9", "open('x')", "2**8000", "1 / 0", "'x'")
+    ]
+    with Sandbox(together=4) as shared:
+        assert shared.run(codes) == sandbox.run(codes)
+        assert shared.run([]) == []
+
+
 def test_it_says_what_is_in_force(sandbox):
     assert sandbox.in_force["wall_s"] == 2.0
     assert {"CPU", "NOFILE", "FSIZE", "CORE", "NPROC"} <= set(sandbox.in_force["rlimits"])
@@ -49,6 +59,10 @@ def test_it_says_what_is_in_force(sandbox):
         "print of a protocol line",
         "finally bomb",
         "minus signs",
+        "perm of None",
+        "percent named, width",
+        "max by a key that gives twins",
+        "literal that is never reached",
     ],
 )
 def test_attacks_are_contained(sandbox, name):
