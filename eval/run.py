@@ -215,7 +215,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"what the rows are (default: {tasks.DEFAULT})",
     )
     option("--data", default="sample", help="`sample`, a file under DATA_DIR or where you are, or a Hub id")
-    option("--name", help="the Hub dataset's configuration")
+    option("--name", help="the Hub dataset's configuration; of `sample`: worked, arithmetic, …")
     option("--split", default="test", choices=("train", "dev", "test", "validation"))
     option("--limit", type=int, help="the first so many rows")
     option("--max-new-tokens", type=int, default=256)

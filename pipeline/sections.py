@@ -67,7 +67,7 @@ class Prepare:
 
     run: Literal["prepare"]
     data: str  # `sample`, a local parquet/jsonl path, or a Hub id; column `text`
-    name: str | None = None  # the Hub dataset's configuration
+    name: str | None = None  # the Hub dataset's configuration; of `sample`: see pipeline/sample/named.py
     tokens: Count  # training documents are taken until they hold this many baseline tokens
     val_tokens: Count  # the same for validation
     shard_tokens: Count = 100_000_000
