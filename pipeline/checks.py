@@ -87,6 +87,8 @@ def _check_context(experiment: Experiment, name: str, refuse: Refuse) -> None:
 
 
 def _check_compare(experiment: Experiment, compare: Compare, refuse: Refuse) -> None:
+    if (compare.margin is None) == (compare.relative_margin is None):
+        refuse("compare", "give margin or relative_margin, one of the two; null takes an inherited one away")
     for treated, control in (compare.contrast, *compare.secondary):
         for condition in (treated, control):
             if condition not in experiment.conditions:

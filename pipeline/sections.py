@@ -227,7 +227,10 @@ class Compare:
     metric: str  # a problem set, or probes.KIND
     contrast: tuple[Name, Name]
     secondary: list[tuple[Name, Name]] = Field(default_factory=list)
-    margin: Annotated[float, Field(gt=0, lt=1)]  # of equivalence, as a share: 0.02 is 2 points
+    # of equivalence, one of the two: in accuracy (0.02 is 2 points), or, where that is low, as a share of the
+    # accuracy of each contrast's control (0.2 is 2 points where the control gets 10%)
+    margin: Annotated[float, Field(gt=0, lt=1)] | None = None
+    relative_margin: Annotated[float, Field(gt=0, lt=1)] | None = None
     exploratory: bool = False  # nothing was registered before it ran: its verdict is called a lead
 
 

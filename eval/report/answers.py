@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 
 from eval import tasks
-from eval.verdict.collect import Study
+from eval.verdict.results import Study
 from tokenizer import encode
 
 EMBEDDED = 4_000_000  # characters of answers in a page, about
@@ -21,14 +21,14 @@ def replies(study: Study) -> dict:
     for name, set_name, seed in _wanted(study):
         arms = [arm for arm in study.arms if arm.seed == seed and set_name in arm.items.get(name, ())]
         offered += len(arms)
-        for arm in arms if size < EMBEDDED else ():
-            rows = arm.outcomes(
-                name, ["id", "question", "gold", "tokens", "answer", "correct", "error", "ended"], set_name
-            )
-            by_id = {row["id"]: row for row in rows}
-            rows = [by_id[key] for key in arm.items[name][set_name].ids[:PROBLEMS]]
-            sets.setdefault(set_name, [[row["question"], row["gold"]] for row in rows])
-            answers = [_answer(encoders[arm.condition], row) for row in rows]
+        kept = [arm for arm in arms if (name, set_name) in arm.texts]
+        for arm in kept if size < EMBEDDED else ():
+            items, rows = arm.items[name][set_name], arm.texts[name, set_name].slice(0, PROBLEMS).to_pylist()
+            sets.setdefault(set_name, [[row["question"], gold] for row, gold in zip(rows, items.golds)])
+            answers = [
+                _answer(encoders[arm.condition], row, right)
+                for row, right in zip(rows, items.correct.tolist())
+            ]
             size += len(json.dumps(answers))
             blocks.append(
                 {"stage": name, "set": set_name, "seed": seed, "condition": arm.condition, "answers": answers}
@@ -65,7 +65,7 @@ def _in_words(study: Study, set_name: str) -> bool:
     return spec is None or tasks.get(spec.task).in_words
 
 
-def _answer(encoder: encode.Encoder, row: dict) -> list:
+def _answer(encoder: encode.Encoder, row: dict, right: bool) -> list:
     """[pieces, answer as read, right, class, ended]; a piece is text, or [what a token says, its name]."""
     condition, pieces = encoder.condition, []
     for text, token in encoder.pieces(row["tokens"]):
@@ -73,4 +73,4 @@ def _answer(encoder: encode.Encoder, row: dict) -> list:
             pieces.append([text, condition.names[token - condition.base]])
         elif text:
             pieces.append(text)
-    return [pieces, row["answer"], int(row["correct"]), row["error"], int(row["ended"])]
+    return [pieces, row["answer"], int(right), row["error"], int(row["ended"])]

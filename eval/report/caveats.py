@@ -4,7 +4,7 @@ Runs that are missing, failed or cannot be vouched for; code, libraries or devic
 that were not asked; results on disk that the file does not plan.
 """
 
-from eval.verdict.collect import Study
+from eval.verdict.results import Study
 
 
 def warnings(study: Study) -> list[str]:

@@ -7,7 +7,7 @@ import numpy as np
 from eval.report.figures import Figure, short, summary, with_mean
 from eval.tasks import probes
 from eval.tasks.task import item_id
-from eval.verdict.collect import Arm, Study
+from eval.verdict.results import Arm, Study
 from tokenizer.conditions import Condition
 
 
@@ -94,14 +94,7 @@ def _written(arm: Arm, condition: Condition, asked: dict) -> np.ndarray | None:
     """True facts per 100 answers, (facts,), in the rendered text; None for a set not answered in words."""
     if "facts_written_per_response" not in summary(arm, asked["stage"], asked["metric"]):
         return None
-    rows = arm.outcomes(asked["stage"], ["completion", "facts_written"], asked["metric"])
-    found = [
-        index
-        for row in rows
-        if row["facts_written"]
-        for _, _, index in condition.facts.find(row["completion"])
-    ]
-    return np.bincount(found, minlength=len(condition.facts.FACTS)) / len(rows) * 100
+    return arm.facts_written / len(arm.items[asked["stage"]][asked["metric"]].ids) * 100
 
 
 def _known(arm: Arm, condition: Condition, asked: dict) -> np.ndarray | None:

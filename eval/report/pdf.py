@@ -8,7 +8,8 @@ Not part of every comparison: matplotlib takes longer for its PDF files than eve
 import argparse
 from pathlib import Path
 
-from eval.report.plots import MARKS, Line, Mark, Rect, Shape, Text, sheet
+from eval.report.plots import sheet
+from eval.report.shapes import MARKS, Line, Mark, Rect, Shape, Text
 from eval.report.svg import COLORS
 from pipeline.errors import UserError, cli
 from pipeline.files import read_json

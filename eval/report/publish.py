@@ -6,7 +6,8 @@
 
 Of every finished arm, the model of each stage goes to the repository ORG/EXPERIMENT-CONDITION-sSEED-STAGE,
 and runs/EXPERIMENT/report/ to the dataset ORG/EXPERIMENT-report. What goes of a model are the files that its
-stage.json names, and only if all outputs of the stage still have their SHA-256; whatever stays is named. A
+stage.json names, and only if all outputs of the stage still have their SHA-256; whatever stays is named. Each
+goes with a card (eval/report/cards.py). A
 repository is made private unless --public is given; one that exists keeps its visibility. The report names
 the hosts that the arms ran on. Nothing on disk is changed, and after an error it can be run again.
 """
@@ -19,11 +20,13 @@ from huggingface_hub import HfApi, get_token
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
-from eval.verdict.collect import Arm, Result, collect
+from eval.report import cards
+from eval.verdict.collect import collect
+from eval.verdict.results import Arm, Result
 from pipeline import stage
 from pipeline.errors import UserError, cli
 from pipeline.experiment import Experiment, load
-from pipeline.files import runs_dir
+from pipeline.files import read_json, runs_dir
 
 
 @dataclass
@@ -34,6 +37,7 @@ class Repository:
     kind: str  # model or dataset
     folder: Path
     files: list[str]  # of the folder, those that go
+    card: str  # goes as README.md in the place of the folder's own
 
     def __post_init__(self):
         try:
@@ -42,7 +46,8 @@ class Repository:
             raise UserError(f"{self.name}: the Hub takes no such name: {error}") from None
 
     def sizes(self) -> dict[str, int]:
-        return {name: (self.folder / name).stat().st_size for name in self.files}
+        sizes = {name: (self.folder / name).stat().st_size for name in self.files}
+        return sizes | {"README.md": len(self.card.encode())}
 
 
 # --- what goes ----------------------------------------------------------------------------------------------
@@ -57,17 +62,18 @@ def models(experiment: Experiment, org: str) -> tuple[list[Repository], list[str
             unfinished.append(f"{arm.name} ({left})")
             continue
         for name in study.model_stages():
-            found = arm.results[name]
+            result = arm.results[name]
             try:
-                stage.verify(found.directory)
+                stage.verify(result.directory)
             except UserError as error:
                 stays.append(f"{arm.name} {name}: {error}")
                 continue
-            files, others = _files(found)
+            files, others = _files(result)
             stays += [f"{arm.name} {name}: model/{other}: is not in its stage.json" for other in others]
             if files:
-                repository = f"{org}/{experiment.name}-{arm.name}-{name}"
-                goes.append(Repository(repository, "model", found.directory / "model", files))
+                card = cards.model(study, arm, name, org)
+                repository = cards.repository(experiment, org, arm, name)
+                goes.append(Repository(repository, "model", result.directory / "model", files, card))
     if unfinished:
         stays.append(f"{len(unfinished)} of {len(study.arms)} arms, unfinished: {', '.join(unfinished)}")
     return goes, stays
@@ -78,16 +84,16 @@ def _unfinished(arm: Arm) -> str:
 
     Shards may be gone, as for the report: what was made of them is finished all the same.
     """
-    for name, found in arm.results.items():
-        if found.state not in ("done", "unverified"):
-            return f"{name} {found.state}"
+    for name, result in arm.results.items():
+        if result.state not in ("done", "unverified"):
+            return f"{name} {result.state}"
     return ""
 
 
-def _files(found: Result) -> tuple[list[str], list[str]]:
+def _files(result: Result) -> tuple[list[str], list[str]]:
     """(files of a stage's model/ that its stage.json names, the others there)."""
-    named = [name.removeprefix("model/") for name in found.identity["outputs"] if name.startswith("model/")]
-    there = _below(found.directory / "model")
+    named = [name.removeprefix("model/") for name in result.identity["outputs"] if name.startswith("model/")]
+    there = _below(result.directory / "model")
     return named, [name for name in there if name not in named]
 
 
@@ -96,7 +102,9 @@ def report(experiment: Experiment, org: str) -> Repository:
     folder = runs_dir() / experiment.name / "report"
     if not (folder / "report.html").exists():
         raise UserError(f"{folder}: no report; run: bash scripts/compare.sh {experiment.path}")
-    return Repository(f"{org}/{experiment.name}-report", "dataset", folder, _below(folder))
+    name, content = f"{org}/{experiment.name}-report", read_json(folder / "report.json")
+    card = cards.dataset(experiment, name, content["sentence"])
+    return Repository(name, "dataset", folder, _below(folder), card)
 
 
 def _below(folder: Path) -> list[str]:
@@ -111,13 +119,13 @@ def listing(goes: list[Repository], stays: list[str]) -> str:
     for repository in goes:
         sizes = repository.sizes()
         total, count = total + sum(sizes.values()), count + len(sizes)
-        lines.append(f"{repository.kind} {repository.name}: {len(sizes)} files, {_said(sum(sizes.values()))}")
-        lines += [f"    {name}  {_said(size)}" for name, size in sizes.items()]
-    lines.append(f"goes: {len(goes)} repositories, {count} files, {_said(total)}")
+        lines.append(f"{repository.kind} {repository.name}: {len(sizes)} files, {_size(sum(sizes.values()))}")
+        lines += [f"    {name}  {_size(size)}" for name, size in sizes.items()]
+    lines.append(f"goes: {len(goes)} repositories, {count} files, {_size(total)}")
     return "\n".join([*lines, *(f"stays: {line}" for line in stays)])
 
 
-def _said(size: int) -> str:
+def _size(size: int) -> str:
     return f"{size / 1e6:,.1f} MB" if size >= 1e5 else f"{size / 1e3:,.1f} kB"
 
 
@@ -125,18 +133,26 @@ def push(goes: list[Repository], private: bool) -> None:
     """Raises UserError where the Hub refuses or cannot be reached; repositories before that one are there."""
     api = HfApi()
     for repository in goes:
-        words = {"repo_id": repository.name, "repo_type": repository.kind}
+        place = {"repo_id": repository.name, "repo_type": repository.kind}
+        message = f"{repository.name.partition('/')[2]}, as it was made"
         try:
-            api.create_repo(**words, private=private, exist_ok=True)
+            api.create_repo(**place, private=private, exist_ok=True)
             api.upload_folder(
-                **words,
+                **place,
                 folder_path=repository.folder,
                 allow_patterns=repository.files,
-                commit_message=f"{repository.name.partition('/')[2]}, as it was made",
+                ignore_patterns=["README.md"],
+                commit_message=message,
+            )
+            api.upload_file(
+                **place,
+                path_or_fileobj=repository.card.encode(),
+                path_in_repo="README.md",
+                commit_message="Card with the scores",
             )
         except Exception as error:  # huggingface_hub, httpx and its upload library raise many kinds
-            said = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
-            raise UserError(f"{repository.name}: {said}; mend it and run this again") from None
+            reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+            raise UserError(f"{repository.name}: {reason}; mend it and run this again") from None
         print(f"pushed {repository.kind} {repository.name}", flush=True)
 
 

@@ -1,9 +1,10 @@
-"""Shapes of eval/report/plots.py as SVG: with the page's own colours, or with those of light paper for a file."""
+"""Shapes as SVG: with the page's own colours, or with those of light paper for a file."""
 
 from html import escape
 from pathlib import Path
 
-from eval.report.plots import MARKS, Line, Mark, Panel, Rect, Shape, Text, sheet
+from eval.report.plots import sheet
+from eval.report.shapes import MARKS, Line, Mark, Panel, Rect, Shape, Text
 
 # On light paper, as page/report.css has them. The first six are Okabe & Ito's, told apart with any colour vision.
 COLORS = {

@@ -5,6 +5,8 @@ import re
 from eval.report import tables
 from eval.report.scales import points
 
+WIDE = 0.25  # an absolute margin above this share of the control's accuracy is said to be wide
+
 
 def sentence(primary: dict) -> str:
     """The verdict in one line."""
@@ -33,7 +35,12 @@ def words(content: dict) -> dict[str, str]:
     if not done:
         explanation = f"No pair of runs has been evaluated after {primary['stage']} yet."
         return {"headline": headline, "explanation": explanation}
-    parts = [_scored(primary), _several(primary) if done > 1 else _single(primary), _floor(content)]
+    parts = [
+        _scored(primary),
+        _several(primary) if done > 1 else _single(primary),
+        _floor(content),
+        _wide(primary),
+    ]
     if lead:
         parts.append("Nothing was registered before these runs: a lead, and not a verdict.")
     if done < planned:
@@ -115,6 +122,18 @@ def _floor(content: dict) -> str:
     if max(primary["accuracy"].values()) > floor:
         return ""
     return f"Neither is above the floor of {floor:.1%}, a constant answer's, so there is little to compare."
+
+
+def _wide(contrast: dict) -> str:
+    """A warning where an absolute margin would call a large part of the accuracy no difference."""
+    accuracy, margin = contrast["accuracy"][contrast["control"]], contrast["margin"]
+    if contrast.get("relative_margin") or margin <= WIDE * accuracy:
+        return ""
+    share = f"{margin / accuracy:.0%} of" if accuracy else "above"
+    return (
+        f"The margin of ±{_margin(contrast)} points is {share} {contrast['control']}'s accuracy: where accuracy is"
+        " low, `compare.relative_margin` states the margin as a share of it."
+    )
 
 
 # --- report.md ----------------------------------------------------------------------------------------------

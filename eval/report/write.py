@@ -15,7 +15,7 @@ import csv
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,26 +23,29 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 
 from eval.report import render, svg, tables, words
-from eval.verdict.collect import Study
+from eval.verdict.results import Study
 from pipeline.errors import UserError
 from pipeline.files import write_json
 
-OUTCOME = ["experiment", "condition", "seed", "stage", "set", "id", "correct"]  # columns of outcomes.parquet
+OUTCOME = pa.schema({"experiment": pa.string(), "condition": pa.string(), "seed": pa.int64(), "stage": pa.string(),
+                     "set": pa.string(), "id": pa.string(), "correct": pa.bool_()})  # fmt: skip
 FILES = ("report.html", "report.json", "report.md", "outcomes.parquet")
 
 
-def outcomes(studies: list[Study]) -> pa.Table:
-    """A row for every problem that a model was asked: experiment, condition, seed, stage, set, id, correct."""
-    parts = []
+def outcomes(studies: list[Study]) -> Iterator[pa.Table]:
+    """A row for every problem that a model was asked: experiment, condition, seed, stage, set, id, correct; by arm."""
+    known: dict[int, pa.Array] = {}  # arms share their arrays of ids
     for study, arm in ((each, arm) for each in studies for arm in each.arms):
+        parts = []
         for name, set_name, items in ((n, s, i) for n, sets in arm.items.items() for s, i in sets.items()):
             own = (study.experiment.name, arm.condition, arm.seed, name, set_name)
             columns = [pa.repeat(value, len(items.ids)) for value in own]
-            parts.append(pa.table([*columns, pa.array(items.ids.tolist()), items.correct], OUTCOME))
-    return pa.concat_tables(parts) if parts else pa.table({name: [] for name in OUTCOME})
+            ids = known.setdefault(id(items.ids), pa.array(items.ids, pa.string()))
+            parts.append(pa.table([*columns, ids, items.correct], OUTCOME))
+        yield pa.concat_tables([OUTCOME.empty_table(), *parts])
 
 
-def write(content: dict, answers: dict, outcomes: pa.Table, directory: Path) -> Path:
+def write(content: dict, answers: dict, outcomes: Iterable[pa.Table], directory: Path) -> Path:
     """Write the report; the path of its page."""
     _check_place(directory)
     try:
@@ -50,7 +53,9 @@ def write(content: dict, answers: dict, outcomes: pa.Table, directory: Path) -> 
             write_json(aside / "report.json", content)
             (aside / "report.md").write_text(words.markdown(content), encoding="utf-8")
             (aside / "report.html").write_text(render.page(content, answers), encoding="utf-8")
-            parquet.write_table(outcomes, aside / "outcomes.parquet", compression="zstd")
+            with parquet.ParquetWriter(aside / "outcomes.parquet", OUTCOME, compression="zstd") as file:
+                for part in outcomes:
+                    file.write_table(part)
             caption = f"{content['title']}: accuracy after every stage, 95% intervals"
             (aside / "figures/table.tex").write_text(
                 tables.latex(tables.rows(content), caption), encoding="utf-8"

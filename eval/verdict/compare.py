@@ -13,10 +13,11 @@ import argparse
 import statistics
 from dataclasses import asdict
 
-from eval.report import answers, beside, caveats, fact_figures, figures, tables, words
+from eval.report import answers, beside, caveats, fact_figures, figures, tables, training_figures, words
 from eval.report import write as report
 from eval.verdict import power, stats
-from eval.verdict.collect import Arm, Study, collect, matrix
+from eval.verdict.collect import collect
+from eval.verdict.results import Arm, Study, matrix
 from pipeline.errors import UserError, cli
 from pipeline.experiment import Experiment, load
 from pipeline.files import digest, runs_dir
@@ -31,9 +32,9 @@ MEANS = (
 )
 FIGURES = (  # in the order of the page
     figures.accuracy, figures.strata, figures.differences, figures.by_stage,
-    figures.curves, figures.hellaswag, figures.model_bits,
+    training_figures.curves, training_figures.hellaswag, training_figures.model_bits,
     fact_figures.fact_use, fact_figures.facts, fact_figures.patching, fact_figures.dose,
-    figures.rewards, figures.prompts, figures.error_classes, figures.budgets,
+    training_figures.rewards, training_figures.prompts, figures.error_classes, training_figures.budgets,
 )  # fmt: skip
 SHOWN = ("commit", "source", "device", "world_size", "host", "seconds", "tokens", "examples", "flops")
 
@@ -43,24 +44,32 @@ SHOWN = ("commit", "source", "device", "world_size", "host", "seconds", "tokens"
 
 def contrast(study: Study, treated: str, control: str, name: str, metric: str) -> dict:
     """Every figure of one contrast, treated − control, on `metric` after stage `name`."""
-    margin = study.experiment.compare.margin
+    question = study.experiment.compare
     planned = [s for s in study.experiment.seeds_of(treated) if s in study.experiment.seeds_of(control)]
     arms = {c: {arm.seed: arm for arm in study.arms_of(c, name)} for c in (treated, control)}
     seeds = [seed for seed in planned if seed in arms[treated] and seed in arms[control]]
-    asked = {"treated": treated, "control": control, "stage": name, "metric": metric, "margin": margin}
-    asked |= {"seeds": seeds, "planned": len(planned)}
+    asked = {
+        "treated": treated,
+        "control": control,
+        "stage": name,
+        "metric": metric,
+        "margin": question.margin,
+    }
+    asked |= {"relative_margin": question.relative_margin, "seeds": seeds, "planned": len(planned)}
     if not seeds:
         unknown = dict.fromkeys(("problems", "difference", "interval", "equivalence", "p"))
         return asked | unknown | {"by_seed": {}, "label": f"incomplete (0 of {len(planned)} seeds)"}
     a, b = (matrix([arms[c][seed] for seed in seeds], name, metric) for c in (control, treated))
-    found = stats.verdict(a, b, margin, len(planned))
+    margin = question.margin or question.relative_margin * float(a.mean())
+    verdict = stats.verdict(a, b, margin, len(planned))
     known = {
-        "label": found.label,
+        "label": verdict.label,
+        "margin": margin,
         "problems": a.shape[1],
         "accuracy": {treated: b.mean(), control: a.mean()},
-        "difference": found.difference,
-        "interval": found.interval,
-        "equivalence": found.equivalence,
+        "difference": verdict.difference,
+        "interval": verdict.interval,
+        "equivalence": verdict.equivalence,
         "by_seed": {str(seed): y.mean() - x.mean() for seed, x, y in zip(seeds, a, b)},
     }
     return _plain(asked | known | (_one_seed(a[0], b[0]) if len(seeds) == 1 else _seeds(a, b, margin)))
@@ -76,7 +85,7 @@ def _one_seed(a, b) -> dict:
 
 
 def _seeds(a, b, margin: float) -> dict:
-    effect, (t, t_interval), (correlation, spread) = (
+    effect, (t, t_interval), (correlation, deviation) = (
         stats.effect(a, b),
         stats.paired_t(a, b),
         stats.pairing(a, b),
@@ -88,7 +97,7 @@ def _seeds(a, b, margin: float) -> dict:
         "paired_t": {"p": t, "interval": t_interval},
         "sign_flip_p": stats.sign_flip(a, b),
         "crossed_bootstrap": stats.crossed_bootstrap(a, b),
-        "pairing": {"correlation": correlation, "spread": spread},
+        "pairing": {"correlation": correlation, "spread": deviation},
         "seed_error": effect.seed_error,
         "problem_error": effect.problem_error,
     }
@@ -156,7 +165,7 @@ def scores(study: Study) -> dict:
                 cell = {"seeds": [arm.seed for arm in arms], "sets": sets, "bits_per_byte": None}
                 if all(bits):
                     cell["bits_per_byte"] = {
-                        part: statistics.mean(b[part]["bits_per_byte"] for b in bits)
+                        part: statistics.fmean(b[part]["bits_per_byte"] for b in bits)
                         for part in bits[0]
                         if all(part in b for b in bits)
                     }
@@ -171,11 +180,11 @@ def _score(arms: list[Arm], name: str, metric: str) -> dict:
     score = {"accuracy": accuracy, "low": low, "high": high, "n": right.shape[1], "floor": each[0]["floor"]}
     score["floor_answer"] = each[0]["floor_answer"]
     score["by_seed"] = {str(arm.seed): float(row.mean()) for arm, row in zip(arms, right)}
-    score |= {key: statistics.mean(s[key] for s in each) for key in MEANS if key in each[0]}
+    score |= {key: statistics.fmean(s[key] for s in each) for key in MEANS if key in each[0]}
     if each[0].get("errors"):
-        score["errors"] = {key: statistics.mean(s["errors"][key] for s in each) for key in each[0]["errors"]}
+        score["errors"] = {key: statistics.fmean(s["errors"][key] for s in each) for key in each[0]["errors"]}
     score["strata"] = {
-        key: {k: statistics.mean(s["strata"][key][k] for s in each) for k in ("accuracy", "n", "floor")}
+        key: {k: statistics.fmean(s["strata"][key][k] for s in each) for k in ("accuracy", "n", "floor")}
         for key in each[0].get("strata", {})
     }
     return score
@@ -199,6 +208,7 @@ def build(study: Study) -> dict:
             "stage": asked.stage,
             "metric": asked.metric,
             "margin": asked.margin,
+            "relative_margin": asked.relative_margin,
             "exploratory": asked.exploratory,
         },
         "warnings": caveats.warnings(study),

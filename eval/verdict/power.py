@@ -1,11 +1,11 @@
-"""python -m eval.verdict.power --accuracy 0.4 --problems 1319 --seeds 6 [--correlation .5 --spread .01 --effect .02]
+"""python -m eval.verdict.power --accuracy 0.4 --problems 1319 --seeds 6 [--correlation .5 --deviation .01 --effect .02]
 
 Before an experiment: the smallest effect that it would see with 80% power, and the seeds that a given effect
 needs. All figures are shares of 1. `--correlation` is between the two arms' outcomes on the same problem,
-`--spread` the standard deviation over seeds of the true paired difference (0, its default, is the best case);
+`--deviation` the standard deviation over seeds of the true paired difference (0, its default, is the best case);
 `stats.pairing` estimates both from runs that exist.
 
-    python -m eval.verdict.power --simulate 10000      # two minutes; the other words choose the setting
+    python -m eval.verdict.power --simulate 10000      # four minutes; the other options choose the setting
 
 checks the verdict itself, on simulated outcomes whose true effect is known exactly.
 """
@@ -16,8 +16,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import optimize
-from scipy import stats as distributions
+from scipy import special
 
 from eval.verdict import stats
 from pipeline.errors import UserError, cli
@@ -55,7 +54,7 @@ def power(design: Design, effect: float) -> float:
     error = standard_error(design, effect)
     of_seeds, of_problems = stats.quantiles(design.seeds, 0.05)
     critical = math.hypot(of_seeds, of_problems / (design.problems * error))  # never finer than one problem
-    return float(distributions.nct.sf(critical, design.seeds - 1, effect / error))
+    return 1 - float(special.nctdtr(design.seeds - 1, effect / error, critical))
 
 
 def smallest_effect(design: Design, chance: float = 0.8) -> float | None:
@@ -63,7 +62,7 @@ def smallest_effect(design: Design, chance: float = 0.8) -> float | None:
     largest = 1 - design.accuracy - 1e-9
     if power(design, largest) < chance:
         return None
-    return float(optimize.brentq(lambda effect: power(design, effect) - chance, 1e-9, largest))
+    return stats.bisect(lambda effect: power(design, effect) - chance, 1e-9, largest)
 
 
 def seeds_needed(design: Design, effect: float, chance: float = 0.8) -> int | None:
@@ -103,9 +102,9 @@ def rates(design: Design, effect: float, margin: float, runs: int, rng: np.rando
     counts: Counter[str] = Counter()
     for _ in range(runs):
         a, b = outcomes(design, effect, rng)
-        found = stats.verdict(a, b, margin, design.seeds)
-        counts[found.label] += 1
-        counts["covered"] += found.interval.low <= effect <= found.interval.high
+        verdict = stats.verdict(a, b, margin, design.seeds)
+        counts[verdict.label] += 1
+        counts["covered"] += verdict.interval.low <= effect <= verdict.interval.high
         counts["t alone"] += stats.paired_t(a, b)[0] < 0.05
     return Counter({name: count / runs for name, count in counts.items()})
 
@@ -117,6 +116,8 @@ def scenarios(base: Design) -> dict[str, Design]:
         "+ seeds, 2 points": base,
         "+ arms by seed, 1 point": replace(base, spread=0.01),
         "+ arms by seed, 3 points": replace(base, spread=0.03),
+        "+ arms by seed, 7 points": replace(base, correlation=0.1, spread=0.07),
+        "+ arms by seed, 15 points": replace(base, correlation=0.1, spread=0.15),
         "+ arms by problem, 3 in 10": replace(base, spread=0.01, own=0.3),
         "one run in 5 collapses": replace(base, collapse=0.2),
         "100 problems": replace(base, problems=100),
@@ -153,22 +154,22 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--problems", type=int, default=1_319)
     parser.add_argument("--seeds", type=int, default=6)
     parser.add_argument("--correlation", type=float, default=0.5)
-    parser.add_argument("--spread", type=float, default=0.0)
+    parser.add_argument("--deviation", type=float, default=0.0)
     parser.add_argument("--effect", type=float, help="say also how many seeds this effect needs")
     parser.add_argument("--simulate", type=int, metavar="RUNS", help="check the verdict instead")
     parser.add_argument("--margin", type=float, default=0.02, help="of equivalence, to simulate")
-    words = parser.parse_args(argv)
-    _check(words)
-    design = Design(words.accuracy, words.problems, words.seeds, words.correlation, words.spread)
-    if words.simulate:
-        return simulate(design, words.margin, words.simulate)
+    args = parser.parse_args(argv)
+    _check(args)
+    design = Design(args.accuracy, args.problems, args.seeds, args.correlation, args.deviation)
+    if args.simulate:
+        return simulate(design, args.margin, args.simulate)
     print(f"accuracy {design.accuracy:.1%}, {design.problems:,} problems, {design.seeds} seeds, "
-          f"correlation {design.correlation:g}, spread {_points(design.spread)}")  # fmt: skip
+          f"correlation {design.correlation:g}, standard deviation over seeds {_points(design.spread)}")  # fmt: skip
     smallest = smallest_effect(design)
     print(f"smallest effect seen with 80% power: {'none' if smallest is None else _points(smallest)}")
-    if words.effect is not None:
-        needed = seeds_needed(design, words.effect) or f"more than {MAX_SEEDS:,}"
-        print(f"power for an effect of {_points(words.effect)}: {power(design, words.effect):.0%}")
+    if args.effect is not None:
+        needed = seeds_needed(design, args.effect) or f"more than {MAX_SEEDS:,}"
+        print(f"power for an effect of {_points(args.effect)}: {power(design, args.effect):.0%}")
         print(f"seeds needed to see it with 80% power: {needed}")
 
 
@@ -176,20 +177,20 @@ def _points(share: float) -> str:
     return f"{100 * share:.2f} points"
 
 
-def _check(words: argparse.Namespace) -> None:
-    room = f"above 0 and below {1 - words.accuracy:g}, what is left above the accuracy"
+def _check(args: argparse.Namespace) -> None:
+    room = f"above 0 and below {1 - args.accuracy:g}, what is left above the accuracy"
     for name, holds, wanted in (
-        ("accuracy", 0 < words.accuracy < 1, "a share between 0 and 1, such as 0.4"),
-        ("problems", 2 <= words.problems <= MOST, f"between 2 and {MOST:,}"),
-        ("seeds", 2 <= words.seeds <= MOST, f"between 2 and {MOST:,}: one seed never decides"),
-        ("correlation", 0 < words.correlation < 1, "between 0 and 1"),
-        ("spread", 0 <= words.spread < 1, "a share, such as 0.01 for one point"),
-        ("effect", words.effect is None or 0 < words.effect < 1 - words.accuracy, room),
-        ("simulate", words.simulate is None or words.simulate >= 1, "at least 1"),
-        ("margin", not words.simulate or 0 < words.margin < 1 - words.accuracy, room),
+        ("accuracy", 0 < args.accuracy < 1, "a share between 0 and 1, such as 0.4"),
+        ("problems", 2 <= args.problems <= MOST, f"between 2 and {MOST:,}"),
+        ("seeds", 2 <= args.seeds <= MOST, f"between 2 and {MOST:,}: one seed never decides"),
+        ("correlation", 0 < args.correlation < 1, "between 0 and 1"),
+        ("deviation", 0 <= args.deviation < 1, "a share, such as 0.01 for one point"),
+        ("effect", args.effect is None or 0 < args.effect < 1 - args.accuracy, room),
+        ("simulate", args.simulate is None or args.simulate >= 1, "at least 1"),
+        ("margin", not args.simulate or 0 < args.margin < 1 - args.accuracy, room),
     ):
         if not holds:
-            raise UserError(f"--{name} {getattr(words, name)}: must be {wanted}")
+            raise UserError(f"--{name} {getattr(args, name)}: must be {wanted}")
 
 
 if __name__ == "__main__":

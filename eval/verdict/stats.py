@@ -6,7 +6,7 @@ paired in both axes (same seeds, same problems in the same order). Every differe
 **Which interval decides.** A handful of numbers, one difference per seed, carry the evidence that another
 training run would show the effect; the problems carry the evidence that other problems would. A t interval
 over seeds takes the problems as given: where the arms differ problem by problem for good, it fails for
-problems at large. A crossed bootstrap counts the noise of single runs three times, and a spread between six
+problems at large. A crossed bootstrap counts the noise of single runs three times, and a deviation between six
 seeds too little. `Effect.interval` adds the two parts in squares, each with its own quantile (as Newcombe
 1998 joins two intervals):
 
@@ -20,15 +20,13 @@ seeds it leans on normality altogether: no exact test over seeds could confirm i
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from scipy import optimize, special, stats
-from statsmodels.stats.contingency_tables import mcnemar as _mcnemar
-from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
+from scipy import special
 
 from eval.grading.answers import value
 from pipeline.errors import UserError
@@ -46,7 +44,10 @@ class Interval(NamedTuple):
 
 def wilson(right: float, total: int, level: float = 0.95) -> Interval:
     """Wilson's score interval for a proportion."""
-    return Interval(*map(float, proportion_confint(right, total, 1 - level, method="wilson")))
+    share, z = right / total, float(special.ndtri((1 + level) / 2))
+    center = (share + z**2 / (2 * total)) / (1 + z**2 / total)
+    half = z * math.sqrt(share * (1 - share) / total + z**2 / (4 * total**2)) / (1 + z**2 / total)
+    return Interval(max(0.0, center - half), min(1.0, center + half))
 
 
 def accuracy(outcomes: np.ndarray) -> tuple[float, Interval]:
@@ -54,11 +55,14 @@ def accuracy(outcomes: np.ndarray) -> tuple[float, Interval]:
     problems; of several seeds, joined in squares with that of t over the seeds, as for differences above."""
     seeds, problems = outcomes.shape
     mean = float(outcomes.mean())
-    found = wilson(mean * problems, problems)  # further seeds answer the same problems
+    of_problems = wilson(mean * problems, problems)  # further seeds answer the same problems
     if seeds == 1:
-        return mean, found
+        return mean, of_problems
     of_seeds = special.stdtrit(seeds - 1, 0.975) * float(outcomes.mean(axis=1).std(ddof=1)) / math.sqrt(seeds)
-    low, high = mean - math.hypot(mean - found.low, of_seeds), mean + math.hypot(found.high - mean, of_seeds)
+    low, high = (
+        mean - math.hypot(mean - of_problems.low, of_seeds),
+        mean + math.hypot(of_problems.high - mean, of_seeds),
+    )
     return mean, Interval(max(0.0, low), min(1.0, high))
 
 
@@ -77,13 +81,18 @@ def constant_floor(golds: Sequence[str]) -> tuple[str, float]:
 
 def fisher(right_a: int, total_a: int, right_b: int, total_b: int) -> float:
     """Two-sided p of Fisher's exact test: for published counts, whose pairing is not known."""
-    return float(stats.fisher_exact([[right_a, total_a - right_a], [right_b, total_b - right_b]]).pvalue)
+    from scipy.stats import fisher_exact  # takes half a second to import
+
+    return float(fisher_exact([[right_a, total_a - right_a], [right_b, total_b - right_b]]).pvalue)
 
 
 def unpaired_difference(right_a: int, total_a: int, right_b: int, total_b: int) -> tuple[float, Interval]:
     """Difference of two independent proportions with its 95% interval (Newcombe 1998, method 10)."""
-    interval = confint_proportions_2indep(right_b, total_b, right_a, total_a, method="newcomb")
-    return right_b / total_b - right_a / total_a, Interval(*map(float, interval))
+    share_a, share_b = right_a / total_a, right_b / total_b
+    (low_a, high_a), (low_b, high_b) = wilson(right_a, total_a), wilson(right_b, total_b)
+    difference = share_b - share_a
+    low = difference - math.hypot(share_b - low_b, high_a - share_a)
+    return difference, Interval(low, difference + math.hypot(high_b - share_b, share_a - low_a))
 
 
 def discordant(a: np.ndarray, b: np.ndarray) -> tuple[int, int]:
@@ -94,7 +103,7 @@ def discordant(a: np.ndarray, b: np.ndarray) -> tuple[int, int]:
 def mcnemar(a: np.ndarray, b: np.ndarray) -> float:
     """Two-sided p of the exact McNemar test on the same problems, (problems,) bool each."""
     only_a, only_b = discordant(a, b)
-    return float(_mcnemar([[0, only_a], [only_b, 0]], exact=True).pvalue)
+    return min(1.0, 2 * float(special.bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
 
 
 def paired_difference(a: np.ndarray, b: np.ndarray, level: float = 0.95) -> tuple[float, Interval]:
@@ -118,37 +127,54 @@ def by_seed(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def paired_t(a: np.ndarray, b: np.ndarray) -> tuple[float, Interval]:
     """p and 95% interval of the paired t-test over two or more seeds: these problems, other seeds."""
     differences = by_seed(a, b)
-    if np.ptp(differences) == 0:  # no spread to divide by
+    if np.ptp(differences) == 0:  # no deviation to divide by
         share = float(differences[0]) / a.shape[1]
         return (0.0 if share else 1.0), Interval(share, share)
-    test = stats.ttest_1samp(differences, 0)
-    low, high = test.confidence_interval(0.95)
-    return float(test.pvalue), Interval(float(low) / a.shape[1], float(high) / a.shape[1])
+    mean, error = differences.mean(), differences.std(ddof=1) / math.sqrt(len(differences))
+    p = 2 * float(special.stdtr(len(differences) - 1, -abs(mean) / error))
+    half = -float(special.stdtrit(len(differences) - 1, 0.025)) * error
+    return p, Interval(float(mean - half) / a.shape[1], float(mean + half) / a.shape[1])
 
 
 def sign_flip(a: np.ndarray, b: np.ndarray) -> float:
-    """Two-sided p of the sign-flip test over two or more seeds, exact up to 16: needs only that swapping the
-    two arms of a seed changes nothing under no effect. The least is 2 / 2ⁿ: .0625 for 5, .031 for 6."""
-    flips = dict(permutation_type="samples", n_resamples=2**16, vectorized=True, rng=0)
-    return float(stats.permutation_test((by_seed(a, b),), np.sum, **flips).pvalue)
+    """Two-sided p of the exact sign-flip test over seeds: needs only that swapping the two arms of a seed changes
+    nothing under no effect. The least is 2 / 2ⁿ: .0625 for 5, .031 for 6."""
+    differences = np.abs(by_seed(a, b))
+    chance = np.ones(1)  # of each sum of flipped differences, from −total to +total
+    for size in differences:
+        chance = (np.pad(chance, (0, 2 * size)) + np.pad(chance, (2 * size, 0))) / 2
+    sums = np.arange(len(chance)) - differences.sum()
+    return float(chance[np.abs(sums) >= abs(by_seed(a, b).sum())].sum())
 
 
 def crossed_bootstrap(a: np.ndarray, b: np.ndarray, draws: int = 2_000) -> Interval:
     """95% percentile interval over seeds × problems, each axis resampled by itself (the pigeonhole bootstrap,
     Owen 2007). With six seeds it covers 99% where the noise of single runs is all there is, and 86% where the
-    spread between seeds is (measured): shown, but never decides."""
-    seeds, problems = a.shape
+    deviation between seeds is (measured): shown, but never decides."""
+    of_seeds, of_problems = _draws(*a.shape, draws)
+    means = np.einsum("ij,ij->i", of_seeds @ (b.astype(float) - a), of_problems) / a.size
+    return Interval(*map(float, np.quantile(means, (0.025, 0.975))))
+
+
+@lru_cache(maxsize=1)
+def _draws(seeds: int, problems: int, draws: int) -> tuple[np.ndarray, np.ndarray]:
+    """How often each seed, (draws, seeds), and each problem, (draws, problems), is drawn."""
     rng = np.random.default_rng(0)
     of_seeds = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=draws)
     of_problems = rng.multinomial(problems, np.full(problems, 1 / problems), size=draws)
-    difference = b.astype(float) - a
-    means = np.einsum("ij,ij->i", of_seeds @ difference, of_problems) / (seeds * problems)
-    return Interval(*map(float, np.quantile(means, (0.025, 0.975))))
+    return of_seeds.astype(float), of_problems.astype(float)
 
 
 def quantiles(seeds: int, error: float) -> tuple[float, float]:
     """For the seeds' and the problems' standard error, of an interval that may miss with chance `error`."""
     return -float(special.stdtrit(seeds - 1, CAUTION * error / 2)), -float(special.ndtri(error / 2))
+
+
+def bisect(rising: Callable[[float], float], low: float, high: float) -> float:
+    """Where a rising function is 0, between a place where it is below and one where it is above."""
+    while low < (middle := (low + high) / 2) < high:  # until floats end
+        low, high = (middle, high) if rising(middle) < 0 else (low, middle)
+    return middle
 
 
 @dataclass(frozen=True)
@@ -171,7 +197,7 @@ class Effect:
             return 1.0
         if distance >= self._half_width(1e-12):
             return 1e-12
-        return float(optimize.brentq(lambda p: self._half_width(p) - distance, 1e-12, 1.0))
+        return bisect(lambda p: distance - self._half_width(p), 1e-12, 1.0)
 
     def _half_width(self, error: float) -> float:
         of_seeds, of_problems = quantiles(self.seeds, error)
@@ -195,12 +221,12 @@ def effect(a: np.ndarray, b: np.ndarray) -> Effect:
 
 
 def pairing(a: np.ndarray, b: np.ndarray) -> tuple[float | None, float]:
-    """What `eval.power` asks for, of two or more seeds: the correlation of the arms' outcomes on a problem
-    (None where an arm has all right or all wrong), and the spread over seeds of the true difference."""
+    """What `eval.verdict.power` asks for, of two or more seeds: the correlation of the arms' outcomes on a problem
+    (None where an arm has all right or all wrong), and the standard deviation over seeds of the true difference."""
     constant = a.all() or b.all() or not a.any() or not b.any()
     of_seeds, _, noise = _mean_squares(a, b)
-    spread = math.sqrt(max(0.0, of_seeds - noise) / a.shape[1])
-    return None if constant else float(np.corrcoef(a.ravel(), b.ravel())[0, 1]), spread
+    deviation = math.sqrt(max(0.0, of_seeds - noise) / a.shape[1])
+    return None if constant else float(np.corrcoef(a.ravel(), b.ravel())[0, 1]), deviation
 
 
 def _mean_squares(a: np.ndarray, b: np.ndarray) -> tuple[float, float, float]:
@@ -216,7 +242,11 @@ def _mean_squares(a: np.ndarray, b: np.ndarray) -> tuple[float, float, float]:
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """p-values adjusted for their number (Holm 1979), in the same order."""
-    return [float(p) for p in multipletests(p_values, method="holm")[1]] if len(p_values) else []
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    for rank, i in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[i]))
+        adjusted[i] = float(largest)
+    return adjusted
 
 
 # --- the verdict --------------------------------------------------------------------------------------------
@@ -265,7 +295,7 @@ def _check(a: np.ndarray, b: np.ndarray, margin: float, planned: int) -> None:
         raise UserError(f"outcomes: two bool arrays of the same (seeds, problems) are needed, not {found}")
     if a.shape[1] < 2:
         raise UserError(f"outcomes: {a.shape[1]} problems; a difference needs at least 2")
-    if not 0 < margin < 1:
+    if not 0 <= margin < 1:  # a relative margin is 0 where the control has nothing right: never equivalent
         raise UserError(f"margin: {margin} is not a share between 0 and 1, such as 0.02 for two points")
     if not 1 <= planned or len(a) > planned:
         raise UserError(f"seeds: {len(a)} found, {planned} planned; name every seed in the experiment file")

@@ -12,7 +12,7 @@ import pyarrow.parquet as parquet
 import pytest
 from PIL import Image
 
-from eval.report import answers, figures, pdf, plots, render, svg, tables, words
+from eval.report import answers, pdf, plots, render, shapes, svg, tables, training_figures, words
 from eval.report import write as report
 from eval.verdict import compare
 from eval.verdict.collect import collect
@@ -155,11 +155,11 @@ def test_dots_stand_where_their_values_are():
         "encoding": encoding,
     }
     (panel,) = plots.panels(figure, ["x", "y"])
-    marks = [shape for shape in panel.shapes if isinstance(shape, plots.Mark)]
+    marks = [shape for shape in panel.shapes if isinstance(shape, shapes.Mark)]
     (x, seed, y) = sorted(marks, key=lambda mark: mark.x)
     assert seed.x - x.x == pytest.approx(y.x - seed.x) and seed.radius < x.radius
     assert (x.color, y.color, x.kind, y.kind) == ("c0", "c1", 0, 1) and x.y < y.y == seed.y
-    bars = [shape.points for shape in panel.shapes if isinstance(shape, plots.Line) and shape.width == 2]
+    bars = [shape.points for shape in panel.shapes if isinstance(shape, shapes.Line) and shape.width == 2]
     assert [(a + b) / 2 for (a, _), (b, _) in bars] == pytest.approx([x.x, y.x])
 
 
@@ -224,9 +224,9 @@ def test_bits_per_byte_of_all_documents_are_of_invertible_conditions_only(direct
 
 
 def test_a_curve_is_thinned_to_means():
-    thin = figures.thinned([(step, float(step)) for step in range(1, 501)])
-    assert len(thin) <= figures.POINTS and thin[0] == (9, 5.0) and thin[-1] == (500, 498.0)
-    assert figures.thinned([(1, 0.123456789)]) == [(1, 0.123457)]
+    thin = training_figures.thinned([(step, float(step)) for step in range(1, 501)])
+    assert len(thin) <= training_figures.POINTS and thin[0] == (9, 5.0) and thin[-1] == (500, 498.0)
+    assert training_figures.thinned([(1, 0.123456789)]) == [(1, 0.123457)]
 
 
 def test_the_summary_and_the_tables_say_the_same(directory):

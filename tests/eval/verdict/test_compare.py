@@ -3,6 +3,9 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
+from collections import Counter
 
 import numpy as np
 import pyarrow as pa
@@ -10,12 +13,13 @@ import pyarrow.parquet as parquet
 import pytest
 
 from eval import outcomes
-from eval.verdict import compare, stats
-from eval.verdict.collect import collect, matrix
+from eval.verdict import compare, evaluations, stats
+from eval.verdict.collect import collect
+from eval.verdict.results import matrix
 from pipeline import stage
 from pipeline.errors import UserError
 from pipeline.experiment import load
-from pipeline.files import read_json, sha256, write_json
+from pipeline.files import ROOT, read_json, sha256, write_json
 from tests.eval import synthetic
 
 EFFECT = 0.3
@@ -124,6 +128,26 @@ def synthetic_rows(path, condition, seed):
     return [row for row in table.to_pylist() if row["set"] == "word_problems"]
 
 
+@pytest.mark.parametrize("share, label", [(0.02, "underpowered"), (0.99, "equivalent")])
+def test_a_relative_margin_is_a_share_of_the_controls_accuracy(study, share, label):
+    study.write_text(study.read_text().replace("margin: 0.02", f"margin: null, relative_margin: {share}"))
+    content = built(change(study, metric="hellaswag"))
+    primary = content["primary"]
+    assert primary["margin"] == pytest.approx(share * primary["accuracy"]["baseline"])
+    assert (
+        primary["label"] == label
+        and f"({100 * share:g}% of baseline's accuracy)" in content["words"]["explanation"]
+    )
+    swapped = built(change(study, contrast="[baseline, mul_tokens]"))["primary"]
+    assert swapped["margin"] == pytest.approx(share * primary["accuracy"]["mul_tokens"])
+
+
+def test_an_absolute_margin_that_is_much_of_a_low_accuracy_is_said(study):
+    assert "relative_margin" not in built(study)["words"]["explanation"]
+    study.write_text(study.read_text().replace("margin: 0.02", "margin: 0.3"))
+    assert "of baseline's accuracy" in built(change(study, metric="hellaswag"))["words"]["explanation"]
+
+
 def test_rows_in_another_order_are_brought_into_one(study):
     before = built(study)["primary"]
     respoil(results(study) / "mul_tokens-s3/eval_grpo", lambda rows: rows[::-1])
@@ -197,6 +221,38 @@ def test_models_at_the_floor_are_called_so(study):
         for seed in range(6):
             respoil(results(study) / f"{condition}-s{seed}/eval_grpo", wrong)
     assert "above the floor" in built(study)["words"]["explanation"]
+
+
+# --- at what cost -------------------------------------------------------------------------------------------
+
+OPENED: list[str] = []
+sys.addaudithook(lambda event, args: OPENED.append(str(args[0])) if event == "open" else None)
+
+
+def test_every_file_of_a_study_is_read_once(study):
+    OPENED.clear()
+    compare.main([str(study)])
+    read = Counter(path for path in OPENED if path.startswith(str(results(study))) and "/.report" not in path)
+    assert {path.rpartition("/")[2] for path in read} >= {"stage.json", "outcomes.parquet", "summary.json"}
+    assert {path: count for path, count in read.items() if count > 1} == {}
+
+
+def test_a_further_arm_adds_its_outcomes_and_nothing_of_the_problems(study, monkeypatch):
+    monkeypatch.setattr(evaluations, "KEPT", 1)
+    first, *others = collect(load(study)).arms
+    for arm in others:
+        assert arm.items.keys() == first.items.keys()
+        for name, sets in arm.items.items():
+            for key, items in sets.items():
+                assert items.ids is first.items[name][key].ids and items.golds is first.items[name][key].golds
+                assert items.correct.dtype == bool
+    assert {arm.name for arm in (first, *others) if arm.texts} == {first.name}
+
+
+def test_a_comparison_loads_no_library_that_takes_seconds():
+    heavy = {"torch", "transformers", "trl", "matplotlib", "pandas", "statsmodels", "scipy.stats", "datasets"}
+    code = f"import sys, eval.verdict.compare; sys.exit(str({heavy} & sys.modules.keys() or '') or 0)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
 # --- nothing is left out ------------------------------------------------------------------------------------
@@ -436,6 +492,14 @@ def with_itself(study):
     change(study, contrast="[baseline, baseline]")
 
 
+def two_margins(study):
+    change(study, relative_margin=0.1)
+
+
+def no_margin(study):
+    study.write_text(study.read_text().replace("margin: 0.02", "margin: null"))
+
+
 def margin_of_two(study):
     study.write_text(study.read_text().replace("margin: 0.02", "margin: 2"))
 
@@ -468,6 +532,8 @@ def margin_of_two(study):
         (set_gone_everywhere, r"baseline-s0/eval_grpo: has no outcomes of 'word_problems'"),
         (metrics_cut, r"baseline-s1/grpo/metrics.jsonl:20: is not what a step has logged"),
         (with_itself, r"study.yaml: compare: contrasts 'baseline' with itself"),
+        (two_margins, r"study.yaml: compare: give margin or relative_margin, one of the two"),
+        (no_margin, r"study.yaml: compare: give margin or relative_margin, one of the two"),
         (margin_of_two, r"study.yaml: compare.margin: input should be less than 1"),
         (
             unknown_metric,

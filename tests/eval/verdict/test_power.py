@@ -105,7 +105,13 @@ def test_command(capsys):
 @pytest.mark.parametrize(
     "words",
     ["--accuracy 1", "--accuracy nan", "--problems 1", "--seeds 1", "--correlation 1"]
-    + ["--spread -0.1", "--effect 0.7", "--simulate 0", "--margin 0 --simulate 1", "--problems 1" + 20 * "0"],
+    + [
+        "--deviation -0.1",
+        "--effect 0.7",
+        "--simulate 0",
+        "--margin 0 --simulate 1",
+        "--problems 1" + 20 * "0",
+    ],
 )
 def test_impossible_words_are_refused(words):
     with pytest.raises(UserError, match=f"^{words.split()[0]} "):

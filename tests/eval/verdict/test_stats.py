@@ -239,3 +239,36 @@ def test_few_problems_do_not_show_equivalence():
 def test_bad_outcomes_are_refused(a, b, margin, planned, words):
     with pytest.raises(UserError, match=words):
         stats.verdict(a, b, margin, planned)
+
+
+# --- against the libraries that have them -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("right_a, right_b", [(0, 0), (0, 3), (7, 31), (40, 40), (20, 22)])
+def test_proportions_agree_with_statsmodels(right_a, right_b):
+    from statsmodels.stats import contingency_tables, proportion
+
+    low, high = proportion.proportion_confint(right_b, 40, 0.1, method="wilson")
+    assert stats.wilson(right_b, 40, 0.9) == pytest.approx((low, high))
+    expected = proportion.confint_proportions_2indep(right_b, 40, right_a, 40, method="newcomb")
+    assert stats.unpaired_difference(right_a, 40, right_b, 40)[1] == pytest.approx(expected)
+    a, b = np.arange(80) < right_a, np.arange(80) >= 80 - right_b
+    table = [[0, right_a], [right_b, 0]]
+    assert stats.mcnemar(a, b) == pytest.approx(contingency_tables.mcnemar(table, exact=True).pvalue)
+
+
+def test_holm_agrees_with_statsmodels():
+    from statsmodels.stats.multitest import multipletests
+
+    p_values = [0.04, 0.001, 0.3, 0.04, 0.9, 0.02]
+    assert stats.holm(p_values) == pytest.approx(list(multipletests(p_values, method="holm")[1]))
+
+
+@pytest.mark.parametrize("seeds", [2, 6, 9])
+def test_sign_flips_agree_with_scipy(seeds):
+    from scipy.stats import permutation_test
+
+    rng = np.random.default_rng(seeds)
+    a, b = rng.random((2, seeds, 30)) < 0.4
+    exact = permutation_test((stats.by_seed(a, b),), np.sum, permutation_type="samples", n_resamples=np.inf)
+    assert stats.sign_flip(a, b) == pytest.approx(exact.pvalue)

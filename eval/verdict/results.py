@@ -1,0 +1,122 @@
+"""What an experiment has on disk, as the report reads it: a study of arms, each with the results of its stages."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.errors import UserError
+from pipeline.experiment import Experiment
+from pipeline.files import read_json
+from pipeline.kinds import MODEL_KINDS
+
+
+class Items(NamedTuple):
+    """One set of problems as one model answered it; the arrays are aligned, and all arms share ids and golds."""
+
+    ids: np.ndarray  # str
+    golds: np.ndarray  # str
+    correct: np.ndarray  # bool
+
+
+@dataclass
+class Result:
+    """One stage of one arm."""
+
+    state: str  # done, unverified (done, but its parent is gone), running, failed, stopped, waiting
+    detail: str = ""
+    directory: Path | None = None  # what follows is there if it is done or unverified
+    identity: dict | None = None
+    record: dict = field(default_factory=dict)
+
+    def json(self, name: str, *keys: str) -> dict:
+        """A JSON file of its directory, which has to hold the keys."""
+        content = read_json(self.directory / name)
+        if content is None:
+            raise UserError(f"{self.directory / name}: is not there; rerun its stage with --overwrite")
+        if missing := [key for key in keys if not isinstance(content, dict) or key not in content]:
+            raise UserError(
+                f"{self.directory / name}: holds no {missing[0]}; rerun its stage with --overwrite"
+            )
+        return content
+
+    @cached_property
+    def metrics(self) -> list[dict]:
+        """The lines of metrics.jsonl."""
+        path = self.directory and self.directory / "metrics.jsonl"
+        if path is None or not path.exists():
+            return []
+        lines = path.read_bytes().splitlines()
+        return [_metrics(line, f"{path}:{number}") for number, line in enumerate(lines, 1)]
+
+
+def _metrics(line: bytes, where: str) -> dict:
+    """A line of metrics.jsonl."""
+    try:
+        content = json.loads(line)
+        json.dumps(content, allow_nan=False)
+    except ValueError:
+        content = None
+    if not isinstance(content, dict) or "step" not in content:
+        raise UserError(f"{where}: is not what a step has logged; rerun its stage with --overwrite")
+    return content
+
+
+@dataclass
+class Arm:
+    """One condition and seed."""
+
+    condition: str
+    seed: int
+    results: dict[str, Result] = field(default_factory=dict)  # by stage, in running order
+    above: dict[str, Result] = field(default_factory=dict)  # stages of other experiments that it goes on from
+    summaries: dict[str, dict] = field(default_factory=dict)  # model stage → its evaluation's summary.json
+    items: dict[str, dict[str, Items]] = field(default_factory=dict)  # model stage → set → outcomes
+    texts: dict[tuple[str, str], pa.Table] = field(default_factory=dict)  # (stage, set) → what was answered
+    facts_written: np.ndarray | None = None  # (facts,) in answers to the question's metric, after its stage
+
+    @property
+    def name(self) -> str:
+        return f"{self.condition}-s{self.seed}"
+
+
+@dataclass
+class Study:
+    """An experiment and all that was found of it."""
+
+    experiment: Experiment
+    arms: list[Arm]
+    unplanned: list[str]  # on disk and not in the file, in words
+
+    def arms_of(self, condition: str, name: str) -> list[Arm]:
+        """The arms of a condition that were evaluated after a stage, by seed."""
+        return [arm for arm in self.arms if arm.condition == condition and name in arm.items]
+
+    def model_stages(self) -> list[str]:
+        """The stages with a model, in running order."""
+        return [name for name, spec in self.experiment.stages.items() if spec.run in MODEL_KINDS]
+
+    def evaluated(self) -> Iterator[tuple[str, str, list[Arm]]]:
+        """(stage, condition, arms) of all evaluations."""
+        for name in self.model_stages():
+            for condition in self.experiment.conditions:
+                if arms := self.arms_of(condition, name):
+                    yield name, condition, arms
+
+    def finished(self, *kinds: str) -> Iterator[tuple[str, str, dict[int, Result]]]:
+        """(stage, condition, results by seed) of the finished stages of some kinds."""
+        for name in (name for name, spec in self.experiment.stages.items() if spec.run in kinds):
+            for condition in self.experiment.conditions:
+                arms = [arm for arm in self.arms if arm.condition == condition and arm.results[name].identity]
+                if arms:
+                    yield name, condition, {arm.seed: arm.results[name] for arm in arms}
+
+
+def matrix(arms: list[Arm], name: str, metric: str) -> np.ndarray:
+    """(arms, problems) bool: who got which problem of a set right after a stage, in one order."""
+    return np.array([arm.items[name][metric].correct for arm in arms], dtype=bool)
