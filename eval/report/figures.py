@@ -1,10 +1,11 @@
 """What a report shows: each figure as a tidy table with the way it is drawn, worked out once.
 
 Each is drawn once by eval/report/plots.py, for the page and for files, and
-written as CSV. A row whose `seed` is empty is over all seeds. There are four kinds:
+written as CSV. A row whose `seed` is empty is over all seeds. There are five kinds:
 
     dots     a value, with an interval, for every group × series; a panel for each facet
     lines    a curve for every series, faint for a seed
+    plane    a value, with an interval, over another quantity
     bars     shares that add up to a whole
     heat     a value for every cell of a grid, by the vocabulary's `cell`
 """

@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 
 from eval.report.plots import sheet
-from eval.report.shapes import MARKS, Line, Mark, Rect, Shape, Text
+from eval.report.shapes import MARKS, Line, Mark, Rect, Shape, Label
 from eval.report.svg import COLORS
 from pipeline.errors import UserError, cli
 from pipeline.files import read_json
@@ -49,11 +49,11 @@ def _artist(shape: Shape, transform):
                 path = [(shape.x + x * shape.radius, shape.y + y * shape.radius) for x, y in corners]
                 return patches.Polygon(path, **style)
             return patches.Circle((shape.x, shape.y), shape.radius, **style)
-        case Text():
+        case Label():
             side = {"start": "left", "middle": "center", "end": "right"}[shape.anchor]
             weight = "bold" if shape.bold else "normal"
             size = shape.size * POINT * 0.88  # DejaVu is wider than a page's fonts
-            return text.Text(shape.x, shape.y, shape.words, size=size, ha=side, weight=weight, **style)
+            return text.Label(shape.x, shape.y, shape.words, size=size, ha=side, weight=weight, **style)
 
 
 def main(argv: list[str] | None = None) -> None:

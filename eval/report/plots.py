@@ -17,7 +17,7 @@ from eval.report.scales import (
     percent,
     short,
 )
-from eval.report.shapes import MARKS, Line, Mark, Panel, Rect, Shape, Text, moved
+from eval.report.shapes import MARKS, Line, Mark, Panel, Rect, Shape, Label, moved
 
 WIDTH = 460  # of a panel, heat maps apart
 ROW = 17  # height of one condition
@@ -91,18 +91,18 @@ def dots(table: Table, title: str, rows: list[dict]) -> Panel:
     panel = Panel(title, WIDTH, len(groups) * each + 26)
     bottom = panel.height - 22
     if table.encoding.get("format") == "points":
-        panel.shapes.append(Text(WIDTH, panel.height - 6, "points", "end"))
+        panel.shapes.append(Label(WIDTH, panel.height - 6, "points", "end"))
     if margin := table.encoding.get("margin"):
         tip = f"margin of equivalence: ±{short(100 * margin)} points"
         panel.shapes.append(Rect(x.at(-margin), 0, x.at(margin) - x.at(-margin), bottom, "muted", 0.14, tip))
     for tick in x.ticks:
         axis = tick == 0 and margin
         panel.shapes.append(vertical(x.at(tick), 0, bottom, "text" if axis else "line"))
-        panel.shapes.append(Text(x.at(tick), panel.height - 6, table.tick(tick), "middle"))
+        panel.shapes.append(Label(x.at(tick), panel.height - 6, table.tick(tick), "middle"))
     for j, (group, own) in enumerate(groups.items()):
         top = j * each + 4
         middle = top + len(series) * ROW / 2 + 4
-        panel.shapes.append(Text(labels - 6, middle, _cut(group, labels), "end", "text"))
+        panel.shapes.append(Label(labels - 6, middle, _cut(group, labels), "end", "text"))
         floor = next((floor for row in own if (floor := table.get(row, "floor")) is not None), None)
         if floor is not None:
             tip = f"floor, the best constant answer: {table.format(floor)}"
@@ -151,7 +151,7 @@ def _dot(table: Table, rows: list[dict], x: Scale, y: float, place: int | None) 
         ends = [(x.at(narrow), y), (x.at(table.get(whole, "high90")), y)]
         shapes.append(Line(ends, color(place), 6, 0.5))
     shapes.append(mark(x.at(value), y, place, 5, tip=tip))
-    return [*shapes, Text(WIDTH, y + 4, table.format(value), "end")]
+    return [*shapes, Label(WIDTH, y + 4, table.format(value), "end")]
 
 
 # --- lines: a curve for every series, faint for a seed ------------------------------------------------------
@@ -162,13 +162,13 @@ def lines(table: Table, title: str, rows: list[dict]) -> Panel:
     y = linear([table.get(row, "value") for row in rows], bottom, 10, wanted=4)
     left = max(_width(table.tick(tick)) for tick in y.ticks) + 10
     x = linear([table.get(row, "x") for row in rows], left, WIDTH - 12, wanted=4)
-    label = Text((left + WIDTH) / 2, panel.height - 5, table.encoding["x_label"], "middle")
+    label = Label((left + WIDTH) / 2, panel.height - 5, table.encoding["x_label"], "middle")
     panel.shapes.append(label)
     for tick in y.ticks:
         panel.shapes.append(Line([(left, y.at(tick)), (WIDTH - 8, y.at(tick))], "line"))
-        panel.shapes.append(Text(left - 6, y.at(tick) + 4, table.tick(tick), "end"))
+        panel.shapes.append(Label(left - 6, y.at(tick) + 4, table.tick(tick), "end"))
     for tick in (tick for tick in x.ticks if tick == int(tick)):
-        panel.shapes.append(Text(x.at(tick), bottom + 18, count(tick), "middle"))
+        panel.shapes.append(Label(x.at(tick), bottom + 18, count(tick), "middle"))
     for name, own in table.by("series", rows).items():
         place, ends = table.place(name), []
         by_seed: dict[int | None, list[dict]] = {}
@@ -185,6 +185,47 @@ def lines(table: Table, title: str, rows: list[dict]) -> Panel:
     return panel
 
 
+# --- plane: a value with its interval over another quantity -------------------------------------------------
+
+
+def plane(table: Table, title: str, rows: list[dict]) -> Panel:
+    panel, bottom = Panel(title, WIDTH, 250), 214
+    ends = [
+        value
+        for row in rows
+        for role in ("value", "low", "high")
+        if (value := table.get(row, role)) is not None
+    ]
+    y = linear(ends, bottom, 10, wanted=4)
+    left = max(_width(table.tick(tick)) for tick in y.ticks) + 10
+    across = [table.get(row, "x") for row in rows]
+    wide = min(across) > 0 and max(across) >= 100 * min(across)
+    x = (logarithmic if wide else linear)(across, left + 8, WIDTH - 40, wanted=4)
+    for tick in y.ticks:
+        panel.shapes.append(Line([(left, y.at(tick)), (WIDTH - 8, y.at(tick))], "line"))
+        panel.shapes.append(Label(left - 6, y.at(tick) + 4, table.tick(tick), "end"))
+    panel.shapes += [Label(x.at(tick), bottom + 18, count(tick), "middle") for tick in x.ticks]
+    named = set()
+    for row in sorted(rows, key=lambda row: row["seed"] is None):  # the means over their seeds
+        place, value = table.place(table.get(row, "series")), table.get(row, "value")
+        stage, where = table.get(row, "group"), table.get(row, "x")
+        seed = "" if row["seed"] is None else f", seed {row['seed']}"
+        tip = f"{stage} · {table.get(row, 'series')}{seed}"
+        tip += f"\n{table.format(value)} at {count(where)}"
+        if row["seed"] is not None:
+            panel.shapes.append(mark(x.at(where), y.at(value), place, 2.4, 0.4, tip))
+            continue
+        if (low := table.get(row, "low")) is not None:
+            panel.shapes.append(
+                vertical(x.at(where), y.at(low), y.at(table.get(row, "high")), color(place), width=2)
+            )
+        panel.shapes.append(mark(x.at(where), y.at(value), place, 5, tip=tip))
+        if stage not in named:
+            panel.shapes.append(Label(x.at(where) + 8, y.at(value) + 3, stage, size=10))
+        named.add(stage)
+    return panel
+
+
 # --- bars: shares that add up to a whole --------------------------------------------------------------------
 
 
@@ -192,10 +233,10 @@ def bars(table: Table, title: str, rows: list[dict]) -> Panel:
     parts, shapes, top = table.encoding["parts"], [], 0
     labels = min(0.4 * WIDTH, max(_width(table.get(row, "series")) for row in rows) + 16)
     for group, of_group in table.by("group", rows).items():
-        shapes.append(Text(0, top + 14, group, color="text"))
+        shapes.append(Label(0, top + 14, group, color="text"))
         top += 22
         for name, own in table.by("series", of_group).items():
-            shapes.append(Text(labels - 8, top + 13, _cut(name, labels), "end"))
+            shapes.append(Label(labels - 8, top + 13, _cut(name, labels), "end"))
             start = labels
             for row in own:
                 share, part = table.get(row, "value"), table.get(row, "part")
@@ -206,7 +247,7 @@ def bars(table: Table, title: str, rows: list[dict]) -> Panel:
                 shapes.append(Rect(start, top, max(0.0, width - 1), 17, f"p{i}", tip=tip))
                 if width > 40:
                     words = f"{100 * share:.0f}%"
-                    shapes.append(Text(start + width / 2, top + 12.5, words, "middle", f"on-p{i}", 10.5))
+                    shapes.append(Label(start + width / 2, top + 12.5, words, "middle", f"on-p{i}", 10.5))
                 start += width
             top += 22
         top += 8
@@ -222,9 +263,9 @@ def heat(table: Table, title: str, rows: list[dict]) -> Panel:
     most = max(table.get(row, "value") for row in table.rows if table.get(row, "scale") == scale) or 1
     size = min(38.0, 258 / len(across))
     panel = Panel(title, 282, len(down) * size + 44)
-    panel.shapes.append(Text(22, panel.height - 6, scale, size=10))
-    panel.shapes += [Text(22 + (i + 0.5) * size, 12, str(v), "middle") for i, v in enumerate(across)]
-    panel.shapes += [Text(14, 26 + (j + 0.5) * size, str(v), "end") for j, v in enumerate(down)]
+    panel.shapes.append(Label(22, panel.height - 6, scale, size=10))
+    panel.shapes += [Label(22 + (i + 0.5) * size, 12, str(v), "middle") for i, v in enumerate(across)]
+    panel.shapes += [Label(14, 26 + (j + 0.5) * size, str(v), "end") for j, v in enumerate(down)]
     for row in rows:
         value = table.get(row, "value")
         x = 22 + across.index(table.get(row, "column")) * size
@@ -234,11 +275,11 @@ def heat(table: Table, title: str, rows: list[dict]) -> Panel:
         panel.shapes.append(Rect(x + 1, y + 1, size - 2, size - 2, "heat", max(0.04, share), tip))
         if size > 21:
             role = "surface" if share > 0.55 else "text"
-            panel.shapes.append(Text(x + size / 2, y + size / 2 + 3.5, short(value, 2), "middle", role, 9.5))
+            panel.shapes.append(Label(x + size / 2, y + size / 2 + 3.5, short(value, 2), "middle", role, 9.5))
     return panel
 
 
-KINDS = {"dots": dots, "lines": lines, "bars": bars, "heat": heat}
+KINDS = {"dots": dots, "lines": lines, "plane": plane, "bars": bars, "heat": heat}
 
 
 # --- a whole figure, as one drawing -------------------------------------------------------------------------
@@ -250,19 +291,19 @@ def sheet(figure: dict, conditions: list[str]) -> Panel:
     columns = min(len(found), 4 if figure["kind"] == "heat" else 2)
     wide = max(panel.width for panel in found) + 36
     whole = Panel(figure["title"], columns * wide + 12, 34)
-    whole.shapes.append(Text(20, 22, figure["title"], color="text", size=14, bold=True))
+    whole.shapes.append(Label(20, 22, figure["title"], color="text", size=14, bold=True))
     left = 20.0
     for name, swatch in legend(figure, conditions):
         if left > 20 and left + 30 + _width(name) > whole.width:
             left, whole.height = 20, whole.height + 20
-        whole.shapes += [moved(swatch, left, whole.height), Text(left + 19, whole.height + 11, name)]
+        whole.shapes += [moved(swatch, left, whole.height), Label(left + 19, whole.height + 11, name)]
         left += 36 + _width(name)
     whole.height += 26 if left > 20 else 0
     for i in range(0, len(found), columns):
         line = found[i : i + columns]
         for j, panel in enumerate(line):
             x, y = 20 + j * wide, whole.height + (18 if panel.title else 0)
-            whole.shapes.append(Text(x, whole.height + 8, panel.title, color="text", bold=True))
+            whole.shapes.append(Label(x, whole.height + 8, panel.title, color="text", bold=True))
             whole.shapes += [moved(shape, x, y) for shape in panel.shapes]
         whole.height += max(panel.height for panel in line) + 34
     return whole

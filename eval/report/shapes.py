@@ -40,7 +40,7 @@ class Mark:
 
 
 @dataclass(frozen=True)
-class Text:
+class Label:
     x: float
     y: float  # of the base line
     words: str
@@ -50,7 +50,7 @@ class Text:
     bold: bool = False
 
 
-Shape = Rect | Line | Mark | Text
+Shape = Rect | Line | Mark | Label
 
 
 @dataclass

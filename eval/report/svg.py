@@ -4,7 +4,7 @@ from html import escape
 from pathlib import Path
 
 from eval.report.plots import sheet
-from eval.report.shapes import MARKS, Line, Mark, Panel, Rect, Shape, Text
+from eval.report.shapes import MARKS, Line, Mark, Panel, Rect, Shape, Label
 
 # On light paper, as page/report.css has them. The first six are Okabe & Ito's, told apart with any colour vision.
 COLORS = {
@@ -61,7 +61,7 @@ def _shape(shape: Shape, colors: dict[str, str]) -> str:
                 return _closed("polygon", f'points="{" ".join(path)}"', "fill", shape, colors)
             where = f'cx="{shape.x:.1f}" cy="{shape.y:.1f}" r="{shape.radius:g}"'
             return _closed("circle", where, "fill", shape, colors)
-        case Text():
+        case Label():
             style = f'x="{shape.x:.1f}" y="{shape.y:.1f}" fill="{colors[shape.color]}"'
             style += f' text-anchor="{shape.anchor}"' if shape.anchor != "start" else ""
             style += f' font-size="{shape.size:g}"' if shape.size != 12 else ""

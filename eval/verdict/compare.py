@@ -13,7 +13,17 @@ import argparse
 import statistics
 from dataclasses import asdict
 
-from eval.report import answers, beside, caveats, fact_figures, figures, tables, training_figures, words
+from eval.report import (
+    answers,
+    beside,
+    caveats,
+    compute_figures,
+    fact_figures,
+    figures,
+    tables,
+    training_figures,
+    words,
+)
 from eval.report import write as report
 from eval.verdict import power, stats
 from eval.verdict.collect import collect
@@ -33,6 +43,7 @@ MEANS = (
 FIGURES = (  # in the order of the page
     figures.accuracy, figures.strata, figures.differences, figures.by_stage,
     training_figures.curves, training_figures.hellaswag, training_figures.model_bits,
+    compute_figures.accuracy, compute_figures.gold_bits,
     fact_figures.fact_use, fact_figures.facts, fact_figures.patching, fact_figures.dose,
     training_figures.rewards, training_figures.prompts, figures.error_classes, training_figures.budgets,
 )  # fmt: skip

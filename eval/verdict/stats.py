@@ -66,6 +66,18 @@ def accuracy(outcomes: np.ndarray) -> tuple[float, Interval]:
     return mean, Interval(max(0.0, low), min(1.0, high))
 
 
+def mean_interval(values: Sequence[float]) -> Interval | None:
+    """95% interval of t for the mean over seeds; None of fewer than two."""
+    if len(values) < 2:
+        return None
+    half = (
+        float(special.stdtrit(len(values) - 1, 0.975))
+        * float(np.std(values, ddof=1))
+        / math.sqrt(len(values))
+    )
+    return Interval(float(np.mean(values)) - half, float(np.mean(values)) + half)
+
+
 def constant_floor(golds: Sequence[str]) -> tuple[str, float]:
     """The best constant answer to a list of numerals, and its accuracy: what a program scores unread."""
     values = [value(gold) for gold in golds]

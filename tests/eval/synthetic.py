@@ -221,6 +221,7 @@ def answer(
     solution: str,
     right: float,
 ) -> dict:
+    gold_bytes = len(solution.encode())
     needs_facts = bool(encoder.condition.facts.find(solution))
     if chance.random() > right:
         solution = spoilt(chance, solution)
@@ -248,6 +249,7 @@ def answer(
     }
     row["facts_written"] = len(encoder.condition.facts.find(completion))
     if name == "word_problems":
+        row |= {"gold_bits": 80 * (1.5 - right) + chance.random(), "gold_bytes": gold_bytes}
         row |= {"seen": len(question) % 2 == 0, "fact_bearing": needs_facts, "fact_bearing_decomposed": True}
     return row
 

@@ -102,10 +102,8 @@ def test_the_page_holds_report_json_and_nothing_else_is_shown(directory):
 
 def test_every_figure_is_there_as_svg_and_csv(directory):
     figures = json.loads((directory / "report.json").read_text())["figures"]
-    expected = (
-        "accuracy strata differences by_stage curves model_bits fact_use facts patching dose rewards prompts"
-    )
-    assert set(figures) == {*expected.split(), "errors", "budgets"}
+    expected = "accuracy strata differences by_stage curves model_bits fact_use facts patching dose rewards prompts compute"
+    assert set(figures) == {*expected.split(), "compute_bits", "errors", "budgets"}
     for key, figure in figures.items():
         with open(directory / f"figures/{key}.csv", newline="") as file:
             header, *rows = csv.reader(file)
@@ -119,7 +117,9 @@ def test_every_figure_is_there_as_svg_and_csv(directory):
 
 def test_papers_get_the_same_drawings_as_pdf(directory, tmp_path):
     content = json.loads((directory / "report.json").read_text())
-    figures = {key: content["figures"][key] for key in ("differences", "rewards", "errors", "facts")}
+    figures = {
+        key: content["figures"][key] for key in ("differences", "rewards", "errors", "facts", "compute")
+    }
     assert {figure["kind"] for figure in figures.values()} == set(plots.KINDS)
     (tmp_path / "report.json").write_text(json.dumps(content | {"figures": figures}))
     pdf.main([str(tmp_path)])
@@ -221,6 +221,27 @@ def test_bits_per_byte_of_all_documents_are_of_invertible_conditions_only(direct
                 set(row) & set(CONDITIONS)
             )
         assert shown == {"without": set(CONDITIONS), "all": {"baseline", "mul_tokens"}}
+
+
+def test_every_model_has_its_place_by_training_and_by_answer(directory):
+    """1e12 FLOPs are recorded of each stage that trains; a model's are those of its ancestors too."""
+    content = json.loads((directory / "report.json").read_text())
+    rows = {tuple(row[:4]): row[4:] for row in content["figures"]["compute"]["rows"]}
+    for condition in CONDITIONS:
+        for count, name in enumerate(("export", "sft_tinygsm", "grpo"), 1):
+            score = content["scores"][name][condition]["sets"]["word_problems"]
+            whole = [score[key] for key in ("accuracy", "low", "high")]
+            assert rows["training FLOPs", name, condition, None] == [count * 1e12, *whole]
+            assert rows["training FLOPs", name, condition, 1] == [
+                count * 1e12,
+                score["by_seed"]["1"],
+                None,
+                None,
+            ]
+            place = rows["tokens an answer", name, condition, None][0]
+            assert place == pytest.approx(score["tokens_per_response"])
+    bits = content["figures"]["compute_bits"]["rows"]
+    assert {row[2] for row in bits} == {"baseline", "mul_tokens"}  # placebo cannot write a reference answer
 
 
 def test_a_curve_is_thinned_to_means():

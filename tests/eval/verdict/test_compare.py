@@ -522,7 +522,7 @@ def margin_of_two(study):
         (other_tokenizer, r"mul_tokens-s1/eval_grpo: made otherwise .*tokenizer: "),
         (parent_made_anew, r"mul_tokens-s1/eval_grpo: made otherwise .*'grpo' was made anew since"),
         (copied_arm, r"mul_tokens-s1/tokenizer: made otherwise .*seed: 0 → 1"),
-        (no_record, r"baseline-s1/eval_grpo/stage.json: is not a finished stage's"),
+        (no_record, r"baseline-s1/eval_grpo/stage.json: holds no record"),
         (no_identity_of_data, r"baseline-s1/eval_grpo/stage.json: holds no data"),
         (without_a_column, r"baseline-s1/eval_grpo/outcomes.parquet: .*no column 'correct'"),
         (column_of_another_type, r"baseline-s1/eval_grpo/outcomes.parquet: .*no column 'correct' of bool"),

@@ -272,3 +272,11 @@ def test_sign_flips_agree_with_scipy(seeds):
     a, b = rng.random((2, seeds, 30)) < 0.4
     exact = permutation_test((stats.by_seed(a, b),), np.sum, permutation_type="samples", n_resamples=np.inf)
     assert stats.sign_flip(a, b) == pytest.approx(exact.pvalue)
+
+
+def test_the_interval_of_a_mean_over_seeds_is_that_of_t():
+    from scipy.stats import ttest_1samp
+
+    values = [0.31, 0.35, 0.28, 0.4]
+    assert stats.mean_interval(values) == pytest.approx(tuple(ttest_1samp(values, 0).confidence_interval()))
+    assert stats.mean_interval([0.3]) is None
