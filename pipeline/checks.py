@@ -100,3 +100,28 @@ def _check_compare(experiment: Experiment, compare: Compare, refuse: Refuse) -> 
     metrics = hook(METRICS)(experiment) if experiment.eval else []
     if compare.metric not in metrics:
         refuse("compare.metric", f"no '{compare.metric}'; there are {', '.join(metrics)}")
+    for name in compare.ladder.stages if compare.ladder else []:
+        if name not in experiment.stages or experiment.kind(name) not in MODEL_KINDS:
+            refuse("compare.ladder.stages", f"'{name}' is not a stage with a model")
+        first = compare.ladder.stages[0]
+        if (odd := _beside_budget(experiment, name) ^ _beside_budget(experiment, first)) != frozenset():
+            keys = ", ".join(sorted({key for key, _ in odd}))
+            refuse(
+                "compare.ladder.stages", f"'{first}' and '{name}' differ in more than their budgets: {keys}"
+            )
+
+
+BUDGET = {"parent", "steps", "tokens", "examples", "flops", "warmup", "min_lr"}
+
+
+def _beside_budget(experiment: Experiment, name: str | None) -> frozenset[tuple[str, str]]:
+    """What a stage and those above it were told, but for how long and by which schedule."""
+    told: set[tuple[str, str]] = set()
+    while name in experiment.stages:
+        spec = experiment.stages[name]
+        if spec.run != "prepare":  # more training may take more documents
+            told |= {
+                (f"{spec.run}.{key}", repr(value)) for key, value in vars(spec).items() if key not in BUDGET
+            }
+        name = experiment.parent(name)
+    return frozenset(told)

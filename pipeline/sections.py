@@ -220,6 +220,14 @@ class Eval:
 
 
 @strict
+class Ladder:
+    """How much more compute one condition needs than another: stages that differ in budget alone."""
+
+    stages: Annotated[list[Name], Field(min_length=2)]  # with a model, each from its own schedule
+    accuracy: Annotated[float, Field(gt=0, lt=1)]  # that both have to reach, on the metric
+
+
+@strict
 class Compare:
     """The preregistered question: `contrast` is arm − control on `metric` after `stage`."""
 
@@ -231,6 +239,7 @@ class Compare:
     # accuracy of each contrast's control (0.2 is 2 points where the control gets 10%)
     margin: Annotated[float, Field(gt=0, lt=1)] | None = None
     relative_margin: Annotated[float, Field(gt=0, lt=1)] | None = None
+    ladder: Ladder | None = None  # of the contrast's two conditions
     exploratory: bool = False  # nothing was registered before it ran: its verdict is called a lead
 
 

@@ -15,22 +15,7 @@ NOTE = (
 
 
 def training_flops(study: Study, arm: Arm, name: str) -> float | None:
-    """FLOPs of a stage and of all above it; None where one of them has not been counted."""
-    total, results = 0.0, arm.results | arm.above
-    while name:
-        result = results.get(name)
-        if result is None or result.identity is None:
-            return None
-        if result.identity["section"].get("run") in ("pretrain", "sft", "grpo"):
-            if "flops" not in result.record:
-                return None
-            total += result.record["flops"]
-        parent = result.identity["section"].get("parent")
-        other = (
-            name.partition("/")[0] if "/" in name else None
-        )  # a stage of another experiment has its parents there
-        name = f"{other}/{parent}" if other and parent and "/" not in parent else parent
-    return total or None
+    return arm.training_flops(name)
 
 
 def tokens_an_answer(study: Study, arm: Arm, name: str) -> float | None:

@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 
 from eval.report.plots import sheet
-from eval.report.shapes import MARKS, Line, Mark, Rect, Shape, Label
+from eval.report.shapes import MARKS, Label, Line, Mark, Rect, Shape
 from eval.report.svg import COLORS
 from pipeline.errors import UserError, cli
 from pipeline.files import read_json
@@ -53,7 +53,7 @@ def _artist(shape: Shape, transform):
             side = {"start": "left", "middle": "center", "end": "right"}[shape.anchor]
             weight = "bold" if shape.bold else "normal"
             size = shape.size * POINT * 0.88  # DejaVu is wider than a page's fonts
-            return text.Label(shape.x, shape.y, shape.words, size=size, ha=side, weight=weight, **style)
+            return text.Text(shape.x, shape.y, shape.words, size=size, ha=side, weight=weight, **style)
 
 
 def main(argv: list[str] | None = None) -> None:

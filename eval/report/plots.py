@@ -17,7 +17,7 @@ from eval.report.scales import (
     percent,
     short,
 )
-from eval.report.shapes import MARKS, Line, Mark, Panel, Rect, Shape, Label, moved
+from eval.report.shapes import MARKS, Label, Line, Mark, Panel, Rect, Shape, moved
 
 WIDTH = 460  # of a panel, heat maps apart
 ROW = 17  # height of one condition

@@ -10,7 +10,7 @@ import json
 import re
 from html import escape
 
-from eval.report import plots, svg, tables
+from eval.report import plots, svg, tables, words
 from eval.report.scales import percent, points, short
 from pipeline.files import ROOT
 
@@ -103,7 +103,7 @@ def drawn(figure: dict, conditions: list[str]) -> Markup:
 
 def table(head: list[str], rows: list[Markup], numeric: tuple = (), class_: str = "scroll") -> Markup:
     cells = [
-        tag("th", words, scope="col", class_="n" if i in numeric else None) for i, words in enumerate(head)
+        tag("th", name, scope="col", class_="n" if i in numeric else None) for i, name in enumerate(head)
     ]
     whole = tag("table", tag("thead", tag("tr", *cells)), tag("tbody", *rows))
     return tag("div", whole, class_=class_, tabindex="0")
@@ -129,7 +129,9 @@ def verdict(content: dict) -> Markup:
             tests(primary),
         ]
     badge = tag("span", primary["label"], class_=f"badge {primary['label'].split()[0].rstrip(',')}")
-    explanation = tag("p", content["words"]["explanation"])
+    explanation = joined(
+        tag("p", line) for line in (content["words"]["explanation"], words.ladder(content)) if line
+    )
     return joined([
         tag("p", f"{question} · {about}", class_="over"),
         tag("h1", content["words"]["headline"]),
@@ -202,13 +204,13 @@ def pairing(primary: dict) -> Markup | None:
     if "pairing" not in primary:
         return None
     correlation, deviation = primary["pairing"]["correlation"], primary["pairing"]["spread"]
-    words = "A condition has all or nothing right, so no correlation is known."
+    message = "A condition has all or nothing right, so no correlation is known."
     if correlation is not None:
-        words = f"The two conditions' outcomes on a problem correlate by {correlation:.2f}."
-    words += (
+        message = f"The two conditions' outcomes on a problem correlate by {correlation:.2f}."
+    message += (
         f" Beyond chance, the difference has a standard deviation over seeds of {100 * deviation:.2g} points."
     )
-    return tag("p", words, class_="note")
+    return tag("p", message, class_="note")
 
 
 def secondary(contrasts: list[dict]) -> Markup:

@@ -4,7 +4,7 @@ from html import escape
 from pathlib import Path
 
 from eval.report.plots import sheet
-from eval.report.shapes import MARKS, Line, Mark, Panel, Rect, Shape, Label
+from eval.report.shapes import MARKS, Label, Line, Mark, Panel, Rect, Shape
 
 # On light paper, as page/report.css has them. The first six are Okabe & Ito's, told apart with any colour vision.
 COLORS = {

@@ -114,6 +114,35 @@ def other_tests(contrast: dict) -> str:
     return f"Tests: {', '.join(parts)}"
 
 
+def ladder(content: dict) -> str:
+    """How much compute the treated condition needs, in one line; empty without a ladder."""
+    if not (result := content.get("ladder")):
+        return ""
+    goal = f"{result['accuracy']:.1%} of {result['metric']} right"
+    if result["ratio"] is None:
+        why = [f"seed {seed} is not finished" for seed in result["missing"]]
+        why += [
+            f"{name} does not cross it between the first stage and the last" for name in result["unreached"]
+        ]
+        return f"Compute for {goal}: no ratio ({'; '.join(why)})."
+    line = (
+        f"Compute for {goal}: {result['treated']} needs {result['ratio']:.2f} × that of {result['control']}"
+    )
+    if result["interval"]:
+        low, high = result["interval"]
+        line += f" [{low:.2f}, {high:.2f}]"
+    line += f", {_count(len(result['by_seed']))}"
+    line += f" ({_count(len(result['missing']))} not finished)" if result["missing"] else ""
+    if (top := result["top"])["difference"] is not None:
+        low, high = (points(end) for end in top["interval"])
+        line += f"; after {top['stage']} the difference is {points(top['difference'])} points [{low}, {high}]"
+    return f"{line}."
+
+
+def _count(seeds: int) -> str:
+    return f"{seeds} seed" + "s" * (seeds != 1)
+
+
 def _floor(content: dict) -> str:
     """A warning where neither condition does better than a program that does not read the question."""
     primary = content["primary"]
@@ -147,7 +176,7 @@ def markdown(content: dict) -> str:
             f"**{content['sentence']}**",
             f"{content['words']['headline']} {content['words']['explanation']}",
         ]
-        parts.append(other_tests(content["primary"]))
+        parts += [ladder(content), other_tests(content["primary"])]
     else:
         parts.append("Side by side, described without a verdict: the experiments' runs are not paired.")
     parts.append("\n".join(f"- **Note:** {inert(line)}" for line in content["warnings"]))

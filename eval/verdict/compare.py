@@ -25,7 +25,7 @@ from eval.report import (
     words,
 )
 from eval.report import write as report
-from eval.verdict import power, stats
+from eval.verdict import ladder, power, stats
 from eval.verdict.collect import collect
 from eval.verdict.results import Arm, Study, matrix
 from pipeline.errors import UserError, cli
@@ -226,6 +226,7 @@ def build(study: Study) -> dict:
         "sentence": words.sentence(primary),
         "primary": primary,
         "secondary": secondary,
+        "ladder": _ladder(study),
         "by_stage": [contrast(study, *asked.contrast, name, asked.metric) for name in staged],
         "scores": scores(study),
         "problems": _problems(study),
@@ -235,6 +236,14 @@ def build(study: Study) -> dict:
     made = [make(study, content) for make in FIGURES]
     drawn = {figure.id: asdict(figure) for figure in made if figure.rows}
     return content | {"words": words.words(content), "figures": drawn}
+
+
+def _ladder(study: Study) -> dict | None:
+    """The ratio of compute, and the difference at the ladder's top."""
+    if (result := ladder.ratio(study)) is None:
+        return None
+    asked = study.experiment.compare
+    return result | {"top": contrast(study, *asked.contrast, asked.ladder.stages[-1], asked.metric)}
 
 
 def _problems(study: Study) -> dict[str, str]:
@@ -287,7 +296,7 @@ def main(argv: list[str] | None = None) -> None:
     if content["primary"]:
         if others := words.other_tests(content["primary"]):
             print(others)
-        print(content["sentence"])
+        print(*filter(None, [words.ladder(content), content["sentence"]]), sep="\n")
     print(f"report: {page}")
 
 

@@ -84,6 +84,23 @@ class Arm:
     def name(self) -> str:
         return f"{self.condition}-s{self.seed}"
 
+    def training_flops(self, name: str) -> float | None:
+        """FLOPs of a stage and of all above it; None where one of them has not been counted."""
+        total, results = 0.0, self.results | self.above
+        while name:
+            result = results.get(name)
+            if result is None or result.identity is None:
+                return None
+            section = result.identity["section"]
+            if section.get("run") in ("pretrain", "sft", "grpo"):
+                if "flops" not in result.record:
+                    return None
+                total += result.record["flops"]
+            other, slash, _ = name.rpartition("/")  # a stage of another experiment has its parents there
+            parent = section.get("parent")
+            name = f"{other}/{parent}" if slash and parent and "/" not in parent else parent
+        return total or None
+
 
 @dataclass
 class Study:
