@@ -24,17 +24,18 @@ def words(content: dict) -> dict[str, str]:
     primary = content["primary"]
     treated, control = primary["treated"], primary["control"]
     label, lead, _ = primary["label"].partition(", exploratory")
+    done, planned = len(primary["seeds"]), primary["planned"]
+    unfinished = f"Not finished: {done} of {planned} seeds so far."
+    if not done:
+        explanation = f"No pair of runs has been evaluated after {primary['stage']} yet."
+        return {"headline": unfinished, "explanation": explanation}
     headlines = {
         "supports": f"{treated} does better than {control}.",
         "refutes": f"{treated} does worse than {control}.",
         "equivalent": f"{treated} and {control} do equally well, give or take {_margin(primary)} points.",
         "underpowered": f"Too little evidence to tell {treated} from {control}.",
     }
-    done, planned = len(primary["seeds"]), primary["planned"]
-    headline = headlines.get(label, f"Not finished: {done} of {planned} seeds so far.")
-    if not done:
-        explanation = f"No pair of runs has been evaluated after {primary['stage']} yet."
-        return {"headline": headline, "explanation": explanation}
+    headline = headlines.get(label, unfinished)
     parts = [
         _scored(primary),
         _several(primary) if done > 1 else _single(primary),

@@ -275,9 +275,11 @@ def test_missing_seeds_make_it_incomplete_and_are_named(study, capsys):
     assert content["runs"][2]["stages"]["eval_grpo"]["state"] == "waiting"
 
 
-def test_an_experiment_without_any_run_says_so(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("margin", ["margin: 0.02", "margin: null, relative_margin: 0.2"])
+def test_an_experiment_without_any_run_says_so(tmp_path, monkeypatch, capsys, margin):
     monkeypatch.setenv("RUNS", str(tmp_path / "runs"))
     path = synthetic.write_file(tmp_path / "empty.yaml", seeds=2)
+    path.write_text(path.read_text().replace("margin: 0.02", margin))
     compare.main([str(path)])
     assert "incomplete (0 of 2 seeds): mul_tokens − baseline" in capsys.readouterr().out
     assert (tmp_path / "runs/empty/report/report.html").exists()
