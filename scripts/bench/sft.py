@@ -16,7 +16,6 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from model import deterministic
 from pipeline.errors import UserError, cli
 from pipeline.experiment import load
 from pipeline.sections import Sft
@@ -25,6 +24,7 @@ from sft.curriculum import parts
 from sft.train import units_of
 from tokenizer import encode
 from tokenizer.encode import Encoder
+from training import deterministic
 
 TURNS = 3
 
