@@ -10,7 +10,8 @@ are compared in float64 on the fp32 weights: a wrong tensor shows as plainly, wh
 What other tools need is in the directory: the chat template, the context (`model_max_length`, `n_ctx`), the ids that
 are never to be sampled (`suppress_tokens` in generation_config.json). vLLM ignores those: give it
 `logit_bias={id: -100, …}` of them. `pipeline("text-generation")` cuts a prompt that is too long on the left if it is
-called with `handle_long_generation="hole"`. llama.cpp's GGUF knows no Split pre-tokenizer: see tokenizer/encode.py.
+called with `handle_long_generation="hole"`. llama.cpp's convert_hf_to_gguf.py takes models of the full BPE with
+GPT-2's numbers, chat template and all; it refuses other pre-tokenizers, those of digits, left and right among them.
 """
 
 import json

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenizer import lexer
-from tokenizer.vocabularies import multiplication, squares
+from tokenizer.vocabularies import multiplication, squares, sums
 
 FOUND = [
     "6*9=54", "6 * 9 = 54 eggs", "<<6*9=54>>54", "9 x 6 = 54", r"$6 \times 9 = 54$", r"\(6\times9=54\)", "6·9=54.",
@@ -65,6 +65,45 @@ def test_only_a_whole_true_product_is_a_fact_of_a_sum(head, last, data):
     assert len(multiplication.find(text)) == is_fact, text
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "6+9=15",
+        "9 + 6 = 15 eggs",
+        "- 6 + 9 = 15",
+        "<<6+9=15>>15",
+        "2 + 13 = 6 + 9 = 15",
+        "6+9=15.",
+        "(6 + 9 = 15)",
+    ],
+)
+def test_a_true_sum_that_stands_alone_is_found(text):
+    assert [sums.FACTS[index] for _, _, index in sums.find(text)] == ["<ADD_6_9_15>"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["6+9=14", "16+9=15", "6+9=150", "6+9=15.5", "2*6+9=15", "6+9=15*2", "1+6+9=15", "6+9=15+1", "5-6+9=15",
+     "6+9", "06+9=15", "$6+$9=$15", "6 kg + 9 = 15", "6+9=15%", "-6+9=15", "6 * 9 = 15", "6++9=15"],
+)  # fmt: skip
+def test_what_is_no_sum_stays_as_it_is(text):
+    assert sums.find(text) == []
+
+
+def test_weak_also_takes_a_bare_sum_but_never_a_false_one():
+    assert sums.find("6 + 9 eggs, 6+9=14", weak=True) == [(0, 5, sums.FACTS.index("<ADD_6_9_15>"))]
+
+
+@given(st.integers(0, 9999), st.integers(0, 9999))
+def test_worked_sums_are_true_and_end_in_the_sum(a, b):
+    lines = sums.work(a, "+", b) or []
+    assert all(eval(left) == int(right) for left, right in (line.split(" = ") for line in lines))
+    if lines:
+        last = int(lines[-1].split(" = ")[1])
+        assert last * 10 ** (len(str(a + b)) - len(str(last))) == a + b
+    assert sums.work(a, "*", b) is None
+
+
 PARTS = st.sampled_from(
     ["6", "9", "54", "10", " ", "\n", "=", "*", "×", " x ", r"\times ", ",", "-", "a", "6*9=54", "\n\n"]
 )
@@ -94,7 +133,7 @@ def test_worked_steps_are_true_and_end_in_the_product(a, b):
     assert last * 10 ** (len(str(a * b)) - len(str(last))) == a * b if len(lines) == 1 else last == a * b
 
 
-@pytest.mark.parametrize("vocabulary", [multiplication, squares])
+@pytest.mark.parametrize("vocabulary", [multiplication, squares, sums])
 def test_every_fact_is_found_in_its_own_spelling_and_probes_are_true(vocabulary):
     for index, name in enumerate(vocabulary.FACTS):
         text = " = ".join(vocabulary.spell(index))

@@ -11,7 +11,7 @@ from transformers import AutoTokenizer
 
 from pipeline.errors import UserError
 from pipeline.experiment import load
-from tokenizer import encode, numbers
+from tokenizer import encode, numbers, show
 from tokenizer.conditions import MODES, Condition
 from tokenizer.encode import Encoder
 
@@ -160,6 +160,17 @@ def test_every_group_has_the_ids_of_its_digits():
         assert all(len(ids) == len(text) for ids, text in zip(spelled.values(), numbers.groups(split[1])))
     right = make(split=("right", 3))
     assert right.group_spellings()[right.encode("407")[0]] == [bpe.encode(digit)[0] for digit in "407"]
+
+
+def test_show_has_the_splits_side_by_side(capsys):
+    words = ["12345 * 1", "--numbers", "bpe", "digits", "left", "right", "--modes", "plain", "--base", "4096"]
+    show.main([*words, "--color", "never"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in lines[::3]] == ["baseline, numbers"] * 4
+    pieces = [[part.strip() for part in line.split("|")] for line in lines[1::3]]
+    assert (
+        pieces[1][:5] == list("12345") and pieces[2][:2] == ["123", "45"] and pieces[3][:2] == ["12", "345"]
+    )
 
 
 EXPERIMENT = """
