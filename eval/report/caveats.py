@@ -16,7 +16,6 @@ def warnings(study: Study) -> list[str]:
     said += _made_differently(study, "source", "The pipeline's source code differed")
     said += _made_differently(study, "versions", "Versions of libraries differed")
     said += _made_differently(study, "device", "Devices differed")
-    said += _made_differently(study, "base_sha256", "The weights to start from differed")
     unverified: dict[str, list[str]] = {}
     for arm in study.arms:
         for name, result in arm.results.items():

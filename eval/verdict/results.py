@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from pipeline.errors import UserError
 from pipeline.experiment import Experiment
-from pipeline.files import read_json
+from pipeline.files import read_json, sha256
 from pipeline.kinds import MODEL_KINDS
 
 
@@ -35,10 +35,14 @@ class Result:
     record: dict = field(default_factory=dict)
 
     def json(self, name: str, *keys: str) -> dict:
-        """A JSON file of its directory, which has to hold the keys."""
+        """A JSON file of its directory, which has to hold the keys and, if it is an output, to be undamaged."""
         content = read_json(self.directory / name)
         if content is None:
             raise UserError(f"{self.directory / name}: is not there; rerun its stage with --overwrite")
+        if (self.identity or {}).get("outputs", {}).get(name) not in (None, sha256(self.directory / name)):
+            raise UserError(
+                f"{self.directory / name}: damaged since it was written; rerun its stage with --overwrite"
+            )
         if missing := [key for key in keys if not isinstance(content, dict) or key not in content]:
             raise UserError(
                 f"{self.directory / name}: holds no {missing[0]}; rerun its stage with --overwrite"
@@ -62,7 +66,11 @@ def _metrics(line: bytes, where: str) -> dict:
         json.dumps(content, allow_nan=False)
     except ValueError:
         content = None
-    if not isinstance(content, dict) or "step" not in content:
+    if (
+        not isinstance(content, dict)
+        or "step" not in content
+        or not all(isinstance(value, int | float) for value in content.values())
+    ):
         raise UserError(f"{where}: is not what a step has logged; rerun its stage with --overwrite")
     return content
 
