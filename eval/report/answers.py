@@ -49,7 +49,7 @@ def replies(study: Study) -> dict:
 
 def _wanted(study: Study) -> Iterator[tuple[str, str, int]]:
     """(stage, set, seed) of everything that was answered in words, the most wanted first."""
-    asked, (first, *others) = study.experiment.compare, study.experiment.seeds
+    asked, (first, *others) = study.question, study.experiment.seeds
     stages = [asked.stage, *(name for name in study.model_stages() if name != asked.stage)]
     found = dict.fromkeys(key for arm in study.arms for each in arm.items.values() for key in each)
     sets = [key for key in sorted(found, key=lambda key: key != asked.metric) if _in_words(study, key)]

@@ -9,7 +9,7 @@ from eval.verdict.results import Study
 
 def warnings(study: Study) -> list[str]:
     """What a reader has to know before believing the rest."""
-    asked, said = study.experiment.compare, []
+    asked, said = study.question, []
     missing = [arm.name for arm in study.arms if asked.stage not in arm.items]
     if missing:
         said.append(f"Not evaluated after {asked.stage} yet: {_some(missing)}.")

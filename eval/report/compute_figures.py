@@ -19,7 +19,7 @@ def training_flops(study: Study, arm: Arm, name: str) -> float | None:
 
 
 def tokens_an_answer(study: Study, arm: Arm, name: str) -> float | None:
-    return summary(arm, name, study.experiment.compare.metric).get("tokens_per_response")
+    return summary(arm, name, study.question.metric).get("tokens_per_response")
 
 
 AXES: dict[str, Callable[[Study, Arm, str], float | None]] = {
@@ -30,7 +30,7 @@ AXES: dict[str, Callable[[Study, Arm, str], float | None]] = {
 
 def _placed(study: Study) -> Iterator[tuple[str, str, str, list[Arm], list[float]]]:
     """(axis, stage, condition, arms, their places on the axis)."""
-    metric = study.experiment.compare.metric
+    metric = study.question.metric
     for axis, place in AXES.items():
         for name, condition, arms in study.evaluated():
             asked = [arm for arm in arms if metric in arm.items[name]]

@@ -55,7 +55,7 @@ SHOWN = ("commit", "source", "device", "world_size", "host", "seconds", "tokens"
 
 def contrast(study: Study, treated: str, control: str, name: str, metric: str) -> dict:
     """Every figure of one contrast, treated − control, on `metric` after stage `name`."""
-    question = study.experiment.compare
+    question = study.question
     planned = [s for s in study.experiment.seeds_of(treated) if s in study.experiment.seeds_of(control)]
     arms = {c: {arm.seed: arm for arm in study.arms_of(c, name)} for c in (treated, control)}
     seeds = [seed for seed in planned if seed in arms[treated] and seed in arms[control]]
@@ -137,7 +137,7 @@ def planning(primary: dict) -> dict | None:
 
 def contrasts(study: Study) -> tuple[dict, list[dict]]:
     """(primary, secondary): the secondary p-values adjusted by Holm, over those that could be computed."""
-    asked = study.experiment.compare
+    asked = study.question
     pairs = [asked.contrast, *asked.secondary]
     primary, *secondary = (contrast(study, *pair, asked.stage, asked.metric) for pair in pairs)
     known = [each for each in secondary if each["p"] is not None]
@@ -153,7 +153,7 @@ def contrasts(study: Study) -> tuple[dict, list[dict]]:
 
 def check_outcomes(study: Study) -> None:
     """Raises UserError if an evaluation lacks the metric that the file asks for."""
-    asked = study.experiment.compare
+    asked = study.question
     for arm in study.arms:
         if asked.stage in arm.items and asked.metric not in arm.items[asked.stage]:
             where = arm.results[f"eval_{asked.stage}"].directory
@@ -203,7 +203,7 @@ def _score(arms: list[Arm], name: str, metric: str) -> dict:
 
 def build(study: Study) -> dict:
     """The content of report.json: every figure that the report shows."""
-    asked = study.experiment.compare
+    asked = study.question
     check_outcomes(study)
     primary, secondary = contrasts(study)
     staged = [
@@ -242,7 +242,7 @@ def _ladder(study: Study) -> dict | None:
     """The ratio of compute, and the difference at the ladder's top."""
     if (result := ladder.ratio(study)) is None:
         return None
-    asked = study.experiment.compare
+    asked = study.question
     return result | {"top": contrast(study, *asked.contrast, asked.ladder.stages[-1], asked.metric)}
 
 

@@ -29,7 +29,7 @@ SCORE = {"n", "floor", "floor_answer", "skipped"}  # what is read of any set's s
 def read(experiment: Experiment, arms: list[Arm]) -> None:
     """Read every finished evaluation into its arm. Raises UserError where one cannot be or is of other problems."""
     question, (first, *_) = experiment.compare, experiment.seeds
-    wanted = question.stage if question else ""
+    wanted, metric = (question.stage, question.metric) if question else ("", "")
     order = [
         (arm, name.removeprefix("eval_"))
         for arm in arms
@@ -37,15 +37,14 @@ def read(experiment: Experiment, arms: list[Arm]) -> None:
         if name.startswith("eval_") and arm.results[name].identity
     ]
     order.sort(key=lambda each: (each[0].seed != first, each[1] != wanted))  # stable
-    kept, known = 0, {}  # known: model stage → the first arm that was asked there
+    kept = 0
+    known: dict[str, Arm] = {}  # model stage → the first arm that was asked there
     for arm, name in order:
         table = _evaluation(arm, name, with_texts=kept < KEPT, with_facts=name == wanted)
         first_arm = known.setdefault(name, arm)
         arm.items[name] = _items(table, first_arm, arm, name)
-        if name == wanted and question.metric in arm.items[name]:
-            arm.facts_written = _facts_written(
-                Condition.of(experiment, arm.condition), table, question.metric
-            )
+        if name == wanted and metric in arm.items[name]:
+            arm.facts_written = _facts_written(Condition.of(experiment, arm.condition), table, metric)
         if kept < KEPT:
             arm.texts |= {(name, key): part for key, part in _texts(table, arm.items[name]).items()}
             kept += sum(arm.texts[name, key].nbytes for key in arm.items[name])

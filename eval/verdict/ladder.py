@@ -38,14 +38,15 @@ def ratio(study: Study) -> dict | None:
             next(arm for arm in study.arms if (arm.condition, arm.seed) == (c, seed))
             for c in (treated, control)
         ]
-        curves = [_curve(arm, stages, question.metric) for arm in arms]
-        if None in curves:
+        curves = [curve for arm in arms if (curve := _curve(arm, stages, question.metric))]
+        if len(curves) < len(arms):
             missing.append(seed)
             continue
-        crossings = [crossing(*zip(*curve), level) for curve in curves]
+        crossings = [crossing([x for x, _ in curve], [y for _, y in curve], level) for curve in curves]
         unreached += [arm.name for arm, place in zip(arms, crossings) if place is None]
-        if None not in crossings:
-            logs[seed] = crossings[0] - crossings[1]
+        first, second = crossings
+        if first is not None and second is not None:
+            logs[seed] = first - second
     result = {
         "treated": treated,
         "control": control,
@@ -66,8 +67,8 @@ def _curve(arm: Arm, stages: list[str], metric: str) -> list[tuple[float, float]
     """(log FLOPs, accuracy) of each stage of the ladder; None where one is missing."""
     if any(metric not in arm.items.get(name, ()) for name in stages):
         return None
-    flops = [arm.training_flops(name) for name in stages]
-    if None in flops:
+    flops = [flops for name in stages if (flops := arm.training_flops(name))]
+    if len(flops) < len(stages):
         return None
     return sorted(
         (math.log(x), float(arm.items[name][metric].correct.mean())) for x, name in zip(flops, stages)

@@ -14,6 +14,7 @@ from pipeline.errors import UserError
 from pipeline.experiment import Experiment
 from pipeline.files import read_json, sha256
 from pipeline.kinds import MODEL_KINDS
+from pipeline.sections import Compare
 
 
 class Items(NamedTuple):
@@ -117,6 +118,12 @@ class Study:
     experiment: Experiment
     arms: list[Arm]
     unplanned: list[str]  # on disk and not in the file, in words
+
+    @property
+    def question(self) -> Compare:
+        """What the file preregistered; `eval.verdict.compare` has refused files without."""
+        assert self.experiment.compare is not None
+        return self.experiment.compare
 
     def arms_of(self, condition: str, name: str) -> list[Arm]:
         """The arms of a condition that were evaluated after a stage, by seed."""
