@@ -100,10 +100,11 @@ def _check_compare(experiment: Experiment, compare: Compare, refuse: Refuse) -> 
     metrics = hook(METRICS)(experiment) if experiment.eval else []
     if compare.metric not in metrics:
         refuse("compare.metric", f"no '{compare.metric}'; there are {', '.join(metrics)}")
-    for name in compare.ladder.stages if compare.ladder else []:
+    ladder = compare.ladder.stages if compare.ladder else []
+    for name in ladder:
         if name not in experiment.stages or experiment.kind(name) not in MODEL_KINDS:
             refuse("compare.ladder.stages", f"'{name}' is not a stage with a model")
-        first = compare.ladder.stages[0]
+        first = ladder[0]
         if (odd := _beside_budget(experiment, name) ^ _beside_budget(experiment, first)) != frozenset():
             keys = ", ".join(sorted({key for key, _ in odd}))
             refuse(

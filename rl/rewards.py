@@ -98,9 +98,16 @@ def _repetition(c: Completion) -> float:
     return -0.2 if loops(c.text) else 0.0
 
 
+def _off(number: str, gold: str) -> Fraction:
+    """|number − gold| of two answers that can be read."""
+    a, b = answers.value(number), answers.value(gold)
+    assert a is not None and b is not None, (number, gold)
+    return abs(a - b)
+
+
 def _error(number: str, gold: str) -> Fraction | float:
     """|number − gold| as a share of gold; infinite where gold is 0 and the number is not."""
-    off, size = abs(answers.value(number) - answers.value(gold)), abs(answers.value(gold))
+    off, size = _off(number, gold), _off(gold, "0")
     return off / size if size else math.inf if off else 0.0
 
 
@@ -119,7 +126,7 @@ def _close(c: Completion) -> bool:
     number = answers.answer(c.text)
     if number is None:
         return False
-    return _error(number, c.gold) < 0.1 or abs(answers.value(number) - answers.value(c.gold)) <= 1
+    return _error(number, c.gold) < 0.1 or _off(number, c.gold) <= 1
 
 
 def _trigram_thrice(c: Completion) -> bool:
