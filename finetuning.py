@@ -227,7 +227,7 @@ def fit(
         model = copy.deepcopy(trainer.model)  # DDP does not watch it: the other ranks wait in their step
         sizes = training.micro_batches(micro_batch)[1:]
         fits = training.largest_that_fits(lambda n: attempt(model, n), sizes, Place(place.device))
-        training.refuse_memory(run, micro_batch, fits, unit)
+        training.refuse_memory(run.refuse, micro_batch, fits, unit)
 
 
 def clean(run: Run) -> None:

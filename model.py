@@ -7,11 +7,11 @@ is a prefix and a transposition: both directions live here, in `to_hf` and `from
 The embedding has `padded_vocab` rows, a multiple of 128 for the tensor cores; ids go up to `vocab_size` only.
 The loss sets the padded columns of the logits to −inf: a write of 0.2% of what the head has just written,
 where slicing them off would copy all the rest. So the loss is that of the unpadded model, and the padded
-rows, which start at zero and get a gradient of exactly zero, stay there.
+rows, which start at zero and get a gradient of exactly zero, stay there. Eager, the loss is computed in chunks,
+whose logits are recomputed in backward. Under torch.compile it is whole: Inductor would fuse the chunks and keep
+six fp32 copies of them, 15.1 GB where whole logits take 6.7.
 """
 
-import contextlib
-import ctypes
 import json
 import math
 from collections.abc import Callable
@@ -92,33 +92,6 @@ def _causal_halves(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         scores = torch.baddbmm(later, q[:, start:end], k[:, :end].mT, alpha=shape[3] ** -0.5)
         outputs.append(scores.softmax(-1) @ v[:, :end])
     return torch.cat(outputs, 1).view(shape)
-
-
-def deterministic() -> None:
-    """Make training on CPUs give the same bits every time: else the embedding's backward adds in any order."""
-    torch.use_deterministic_algorithms(not torch.cuda.is_available())
-    torch.utils.deterministic.fill_uninitialized_memory = False  # it would cost 15%, and nothing reads it
-
-
-def tune(device: torch.device) -> None:
-    """Settings of this process under which fp32 products and, on CPUs, large tensors cost least.
-
-    CUDA: TF32. CPUs: PyTorch leaves fp32 products to MKL, whose rate on AMD is half of oneDNN's (90 against
-    210 GFLOP/s on a Zen 5 core), unless they may be bf16; without AMX oneDNN computes them in fp32 all the
-    same, which is measured here and not assumed. And glibc keeps what is freed: giving it back costs a fifth
-    of a step in page faults.
-    """
-    torch.set_float32_matmul_precision("high" if device.type == "cuda" else "medium")
-    if device.type == "cpu":
-        a = torch.linspace(-1, 1, 256 * 256).sin().view(256, 256)
-        if (a @ a - (a.double() @ a.double())).abs().max() > 1e-4:  # fp32 errs by 1e-5, bf16 by 1e-2
-            torch.set_float32_matmul_precision("highest")
-        with contextlib.suppress(AttributeError):  # not glibc
-            mallopt = ctypes.CDLL(None).mallopt
-            (
-                mallopt(-3, 32 << 20),
-                mallopt(-1, 1 << 30),
-            )  # M_MMAP_THRESHOLD, at its maximum, and M_TRIM_THRESHOLD
 
 
 class Attention(nn.Module):
@@ -221,8 +194,8 @@ class GPT(nn.Module):
         if targets is None:
             return self.logits(hidden)
         chunks = list(zip(hidden.flatten(0, 1).split(LOSS_CHUNK), targets.flatten().split(LOSS_CHUNK)))
-        if len(chunks) == 1:
-            losses = self._losses(*chunks[0])
+        if len(chunks) == 1 or torch.compiler.is_compiling():
+            losses = self._losses(hidden.flatten(0, 1), targets.flatten())
         else:  # recomputed chunk by chunk in backward: 9% more FLOPs at 124M for 1/n of the logits' memory
             losses = torch.cat([checkpoint(self._losses, *chunk, use_reentrant=False) for chunk in chunks])
         return losses.view_as(targets) if reduction == "none" else losses.sum() / (targets != -100).sum()
@@ -230,7 +203,11 @@ class GPT(nn.Module):
     def _losses(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """Cross-entropy in fp32 (tokens,) of hidden states (tokens, n_embd)."""
         logits = F.linear(hidden, self.wte.weight)
-        logits[:, self.config.vocab_size :] = -math.inf
+        if torch.compiler.is_compiling():  # the write in place would become a blocking copy
+            kept = torch.arange(logits.shape[1], device=logits.device) < self.config.vocab_size
+            logits = torch.where(kept, logits, -math.inf)
+        else:
+            logits[:, self.config.vocab_size :] = -math.inf
         return F.cross_entropy(logits.float(), targets, reduction="none")
 
     def flops_per_token(self, length: int | None = None) -> float:

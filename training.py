@@ -9,6 +9,7 @@ serves them all. A stage opens with
 """
 
 import contextlib
+import ctypes
 import gc
 import math
 import os
@@ -22,12 +23,12 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from model import deterministic
 from pipeline import stage, world
 from pipeline.errors import UserError
 from pipeline.files import digest
 from pipeline.identity import section
 
+Refuse = Callable[[str, str], NoReturn]  # stage.Run.refuse: (key, why) → UserError
 GROUP_TIMEOUT = timedelta(hours=6)  # others wait while rank 0 verifies 20 GB of shards on a slow disk
 
 # --- the place ----------------------------------------------------------------------------------------------
@@ -87,6 +88,32 @@ def _see_one_gpu() -> None:
     """
     if world.WORLD == 1:
         os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+
+
+def deterministic() -> None:
+    """Make training on CPUs give the same bits every time: else the embedding's backward adds in any order."""
+    torch.use_deterministic_algorithms(not torch.cuda.is_available())
+    torch.utils.deterministic.fill_uninitialized_memory = False  # it would cost 15%, and nothing reads it
+
+
+def tune(device: torch.device) -> None:
+    """Settings of this process under which fp32 products and, on CPUs, large tensors cost least.
+
+    They are chosen by what the processor can do and not by a stopwatch: with another choice come other bits.
+    CUDA: TF32. CPUs: PyTorch leaves fp32 products to MKL, whose rate with AVX-512 on AMD is half of oneDNN's (90
+    against 210 GFLOP/s on a Zen 5 core; with AVX2 alone the two are equal), unless they may be bf16; without AMX
+    oneDNN computes them in fp32 all the same, which is looked at here and not assumed. And glibc keeps what is
+    freed: giving it back costs a tenth (AVX2) to a fifth (AVX-512) of a step in page faults.
+    """
+    torch.set_float32_matmul_precision("high" if device.type == "cuda" else "medium")
+    if device.type == "cpu":
+        a = torch.linspace(-1, 1, 256 * 256).sin().view(256, 256)
+        if (a @ a - (a.double() @ a.double())).abs().max() > 1e-4:  # fp32 errs by 1e-5, bf16 by 1e-2
+            torch.set_float32_matmul_precision("highest")
+        with contextlib.suppress(AttributeError):  # not glibc
+            mallopt = ctypes.CDLL(None).mallopt
+            mallopt(-3, 32 << 20)  # M_MMAP_THRESHOLD, at its maximum
+            mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD
 
 
 @contextlib.contextmanager
@@ -227,14 +254,12 @@ def largest_that_fits(attempt: Callable[[int], None], sizes: list[int], place: P
     return None
 
 
-def refuse_memory(run: stage.Run, size: int, fits: int | None, unit: str = "windows") -> NoReturn:
+def refuse_memory(refuse: Refuse, size: int, fits: int | None, unit: str = "windows") -> NoReturn:
     """Raises UserError after an out-of-memory error at micro_batch `size`."""
-    remedy = (
-        f"micro_batch: {fits} fits; set it and run again to go on"
-        if fits
-        else "not even 1 fits; take a GPU with more memory, or a smaller model or context"
-    )
-    run.refuse("micro_batch", f"{size} {unit} at once do not fit into this device's memory; {remedy}")
+    remedy = "not even 1 fits; take a GPU with more memory, or a smaller model or context"
+    if fits:
+        remedy = f"{fits} would fit; set micro_batch: {fits} and run it again to go on"
+    refuse("micro_batch", f"{size} {unit} at once do not fit into this device's memory; {remedy}")
 
 
 # --- dashboards ---------------------------------------------------------------------------------------------

@@ -53,8 +53,6 @@ def _check_prepare(spec: Prepare, refuse: Refuse) -> None:
 def _check_pretrain(spec: Pretrain, refuse: Refuse) -> None:
     if spec.n_embd % spec.n_head:
         refuse("n_embd", f"{spec.n_embd} is not a multiple of n_head {spec.n_head}")
-    if spec.batch_size % spec.micro_batch:
-        refuse("batch_size", f"{spec.batch_size} is not a multiple of micro_batch {spec.micro_batch}")
     if (spec.steps is None) == (spec.examples is None):
         refuse("steps", "give exactly one of steps, examples: the stage's budget")
     if spec.steps and spec.warmup > spec.steps:

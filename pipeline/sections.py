@@ -90,7 +90,9 @@ class Pretrain:
     steps: Count | None = None
     examples: Count | None = None  # documents seen, repeats counted; steps follow from their tokens
     batch_size: Count  # windows of T tokens per step, over all GPUs
-    micro_batch: Operational[Count]  # windows per forward pass on one GPU
+    micro_batch: Operational[
+        Count | Literal["auto"]
+    ]  # windows per forward pass on one GPU, at most; auto: what fits
     lr: Positive
     min_lr: Annotated[float, Field(ge=0)]  # the schedule's end
     warmup: Count0  # steps

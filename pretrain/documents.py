@@ -25,7 +25,7 @@ from pipeline.sample.named import answered
 from pipeline.sample.worked import drills
 from pipeline.sections import Prepare
 from pretrain import shards
-from pretrain.shards import SPLITS, Block, Encoded
+from pretrain.shards import SPLITS, Arrays, Encoded
 from tokenizer.conditions import Condition
 from tokenizer.encode import Encoder
 
@@ -156,13 +156,8 @@ def encode_chunk(recipe: Recipe, chunk: Chunk) -> Encoded:
     """A chunk's documents, rewritten and encoded, drills among those for training."""
     encoder, counts = encoder_of(recipe.condition), Counter()
     condition, writers = encoder.condition, {split: _Writer(encoder, chunk.number) for split in SPLITS}
-    drills, owed = (
-        (
-            Text.of(drill.encode(), condition)
-            for drill in drill_documents(chunk.number + FRESH * recipe.corpus)
-        ),
-        0.0,
-    )
+    generated = drill_documents(chunk.number + FRESH * recipe.corpus)
+    drills, owed = (Document.of(drill.encode(), condition) for drill in generated), 0.0
     drill = next(drills) if recipe.drills else None
     for document in chunk.documents():
         text = _decode(document, condition, counts)
@@ -193,7 +188,7 @@ def drill_documents(seed: int) -> Iterator[str]:
         yield "\n\n".join(itertools.islice(texts, DRILLS))
 
 
-class Text(NamedTuple):
+class Document(NamedTuple):
     """A document: as it stands, with its facts in the plain spelling, and where they are."""
 
     text: str
@@ -202,7 +197,7 @@ class Text(NamedTuple):
     facts: list[tuple[int, int, int]]  # start, end, index
 
     @classmethod
-    def of(cls, raw: bytes, condition: Condition) -> "Text":
+    def of(cls, raw: bytes, condition: Condition) -> "Document":
         text = raw.decode()
         facts = condition.facts.find(text, condition.match == "weak")
         return cls(text, raw, condition.canonical(text) if facts else text, facts)
@@ -214,13 +209,13 @@ class Text(NamedTuple):
         return int.from_bytes(digest[:8], "big") / 2**64
 
 
-def _decode(document: object, condition: Condition, counts: Counter) -> Text | None:
+def _decode(document: object, condition: Condition, counts: Counter) -> Document | None:
     """A document's text; None where it is dropped, for a reason that `counts` then holds."""
     if document is not None and not isinstance(document, bytes | str):
         counts["dropped: not text"] += 1
         return None
     try:
-        text = Text.of(document.encode() if isinstance(document, str) else document or b"", condition)
+        text = Document.of(document.encode() if isinstance(document, str) else document or b"", condition)
     except UnicodeError:
         counts["dropped: not UTF-8"] += 1
         return None
@@ -242,7 +237,7 @@ class _Writer:
         self.facts: list[tuple[int, int]] = []
         self.found: list[tuple[int, int, int, int, str]] = []  # key, document, start, end, text
 
-    def add(self, text: Text) -> int:
+    def add(self, text: Document) -> int:
         """Encode a document; its tokens in the plain spelling, with EOS."""
         doc = len(self.docs)
         if text.facts:
@@ -263,11 +258,11 @@ class _Writer:
             )
         return plain
 
-    def block(self) -> Block:
+    def block(self) -> Arrays:
         tokens = np.concatenate([np.empty(0, np.uint16), *self.tokens])
         docs = np.array(self.docs, np.uint32).reshape(-1, 4)
         facts = np.array(self.facts, np.uint32).reshape(-1, 2)
-        return Block(tokens, docs, facts, [self._sample(*f) for f in sorted(self.found)[: shards.SAMPLES]])
+        return Arrays(tokens, docs, facts, [self._sample(*f) for f in sorted(self.found)[: shards.SAMPLES]])
 
     def _sample(self, key: int, doc: int, start: int, end: int, text: str) -> dict:
         """A rewrite in its context, for the audit."""

@@ -33,7 +33,7 @@ COUNTED = ("documents", "tokens", "source_bytes", "facts", "plain_tokens", "docu
 SAMPLES = 10  # rewrites kept for the audit
 
 
-class Block(NamedTuple):
+class Arrays(NamedTuple):
     """Encoded documents of one split; the arrays are as on disk."""
 
     tokens: np.ndarray
@@ -44,7 +44,7 @@ class Block(NamedTuple):
     def plain_tokens(self) -> int:
         return int(self.docs[:, PLAIN].sum(dtype=np.int64))
 
-    def cut(self, budget: float) -> "Block":
+    def cut(self, budget: float) -> "Arrays":
         """The first documents that hold `budget` plain tokens, with the one that reaches it; all if fewer."""
         if self.plain_tokens() <= budget:
             return self
@@ -52,13 +52,13 @@ class Block(NamedTuple):
         docs = self.docs[: np.searchsorted(plain, budget) + 1 if budget > 0 else 0]
         tokens = self.tokens[: docs[:, TOKENS].sum(dtype=np.int64)]
         facts = self.facts[self.facts[:, 0] < len(docs)]
-        return Block(tokens, docs, facts, [s for s in self.samples if s["doc"] < len(docs)])
+        return Arrays(tokens, docs, facts, [s for s in self.samples if s["doc"] < len(docs)])
 
 
 class Encoded(NamedTuple):
     """Blocks by split, and counts of documents that were dropped or odd, by reason."""
 
-    blocks: dict[str, Block]
+    blocks: dict[str, Arrays]
     counts: Counter
 
 
@@ -140,7 +140,7 @@ def is_whole(directory: Path, number: int) -> bool:
 def read(directory: Path, number: int) -> Encoded:
     """A stretch on disk, its arrays memory-mapped."""
     index, place = read_index(directory, number), directory / f"{number:05}"
-    blocks = {split: Block(*map_arrays(place, split), index[split]["samples"]) for split in SPLITS}
+    blocks = {split: Arrays(*map_arrays(place, split), index[split]["samples"]) for split in SPLITS}
     return Encoded(blocks, Counter(index["counts"]))
 
 

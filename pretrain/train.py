@@ -4,13 +4,13 @@
     torchrun --standalone --nproc_per_node=8 -m pretrain.train experiments/gpt2_124m.yaml mul_tokens 0
 
 The batch of a step is a function of the step alone (pretrain/loader.py), so a run that was stopped goes on
-exactly: its state is parameters, AdamW's moments and the step. SIGTERM saves a checkpoint and ends with exit
-code 0 within a step; run the same command again. A loss or gradient that is not finite ends the run before
-anything is updated. On CPUs the same hardware, threads and world size give the same bits.
+exactly: its state is parameters, the optimizer's moments and the step. SIGTERM saves a checkpoint and ends with
+exit code 0 within a step; run the same command again, with another micro_batch, compile, report_to, keep or
+save_every if you like. A loss or gradient that is not finite ends the run before anything is saved. On CPUs the
+same hardware, threads, world size and micro-batch give the same bits.
 
 The host never waits for the GPU inside a step: a step's loss, and whether it was finite, are read one step
-later, when the next is already queued. Until then a flag on the device itself keeps the optimizer from
-stepping.
+later, when the next is already queued. Until then a flag on the device itself keeps AdamW from stepping.
 """
 
 import contextlib
@@ -19,26 +19,60 @@ import signal
 import sys
 from collections import deque
 from collections.abc import Iterator
-from copy import copy
 from dataclasses import asdict
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from eval import bpb
-from eval.tasks import hellaswag
-from eval.tasks.task import load as load_task
-from model import GPTConfig
+import training
+from model import GPT, GPTConfig
 from pipeline import stage, world
 from pipeline.errors import UserError, cli
 from pipeline.files import forget_lines, write_json
 from pretrain import checkpoint
 from pretrain.loader import Documents, Windows
-from pretrain.mirror import mirror
-from pretrain.trainer import Meter, Place, Trainer, learning_rate, placed, refuse_cpu
+from pretrain.looks import Looks
+from pretrain.meter import Meter
+from pretrain.network import Network, refuse_cpu
 from tokenizer import encode
+from training import Place
 
-# --- the stage ----------------------------------------------------------------------------------------------
+# --- the loop -----------------------------------------------------------------------------------------------
+
+
+def update(
+    network: Network,
+    optimizers: list[torch.optim.Optimizer],
+    windows: Tensor,
+    lr: float,
+    clip: float,
+    stop: bool = False,
+) -> Tensor:
+    """One step on this rank's windows, int64 (n, T + 1): [loss, gradient norm, ranks told to stop].
+
+    The report is on the device, the same on all ranks. AdamW updates nothing if loss or gradient is not finite,
+    nor in any later step.
+    """
+    place, loss = network.place, torch.zeros((), device=windows.device)
+    parts = windows.split(network.micro_batch)
+    for i, part in enumerate(parts):
+        last = i + 1 == len(parts)  # ranks average their gradients once a step
+        with contextlib.nullcontext() if last else network.alone():
+            with network.autocast():
+                part_loss = network(part[:, :-1], part[:, 1:]) * (len(part) / len(windows))
+            part_loss.backward()
+        loss += part_loss.detach()
+    norm = nn.utils.clip_grad_norm_(network.model.parameters(), clip, foreach=True)
+    told = torch.full_like(loss, stop)
+    report = place.sum(torch.stack([loss / place.world, norm / place.world, told]))
+    network.poisoned.logical_or_(~report[:2].isfinite().all())
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        optimizer.found_inf = network.poisoned  # at 1, fused AdamW does nothing
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    return report
 
 
 def train(run: stage.Run, place: Place) -> None:
@@ -46,40 +80,29 @@ def train(run: stage.Run, place: Place) -> None:
     spec, encoder = run.spec, encode.for_run(run.experiment, run.condition)
     config = GPTConfig(encoder.size, spec.n_layer, spec.n_head, spec.n_embd, spec.block_size)
     refuse_cpu(config, place.device)
-    if spec.batch_size % place.world:
-        run.refuse(
-            "batch_size",
-            f"{spec.batch_size} is not a multiple of {place.world} processes; start another number",
-        )
-    share = spec.batch_size // place.world
-    windows = Windows(Documents(run.parent, "train", encoder.fingerprint()), spec.block_size, run.seed)
-    if spec.examples:
-        spec = copy(spec)
-        spec.steps = -(-windows.holding(spec.examples) // spec.batch_size)
-    texts, counts = bpb.load(run.parent)
-    table = load_task(hellaswag.TASK, spec.hellaswag, "validation")[0] if spec.hellaswag_every else []
-    trainer = Trainer(config, spec, run.seed, place)
+    training.tune(place.device)
+    windows, steps = data(run, place, encoder)
+    share, on_gpu = spec.batch_size // place.world, place.device.type == "cuda"
+
+    model = GPT(config).init_weights(run.seed).to(place.device)
     if spec.fact_rows == "mean":
-        trainer.model.average_rows(encoder.spellings())
+        model.average_rows(encoder.spellings())
+    optimizers = training.optimizers(model, spec.optimizer, spec.lr, spec.betas, spec.weight_decay)
+    rate = training.schedule(spec.schedule, spec.warmup, steps, spec.lr, spec.min_lr)
     saved = run.dir / "checkpoints"
-    step = checkpoint.load(saved, trainer.model, trainer.optimizer)
-    steps = place.gather(step)
-    if min(steps) < max(steps):
-        said = f"rank {steps.index(min(steps))} finds it at step {min(steps)}, another at {max(steps)}"
-        raise UserError(
-            f"{saved}: is not the same for all processes: {said}; wait for the disk they share, run it again"
-        )
+    step, losses = checkpoint.load(saved, model, optimizers)
+    refuse_other_steps(saved, place.gather(step))
     # A checkpoint comes before the looks at its own step, so those are looked at again.
     forget_lines(run.dir / "metrics.jsonl", step, lambda line: line["step"] + ("loss" not in line) / 2)
-    trainer.wrap()
-    reported = mirror(run, spec.report_to, step)
-    meter = Meter(spec, place, trainer.model.flops_per_token())
+    dashboard = training.dashboards(run, spec.report_to, step)
+    network = Network(model, spec, place, run.refuse)
+    looks = Looks(run, encoder, place, network.autocast)
+    meter = Meter(spec.batch_size * spec.block_size, steps, place, model.flops_per_token(), losses)
     reports: deque[tuple[int, Tensor]] = deque()  # steps under way and their reports
-    stopping, on_gpu = False, place.device.type == "cuda"
 
     def log(**metrics: float) -> None:
         run.log(**metrics)
-        reported(metrics)
+        dashboard(metrics)
 
     def fetch() -> Tensor:
         batch = torch.from_numpy(windows.batch(step * spec.batch_size + place.rank * share, share))
@@ -92,66 +115,106 @@ def train(run: stage.Run, place: Place) -> None:
             at, report = reports.popleft()
             loss, norm, told = report.tolist()
             if not math.isfinite(loss + norm):
-                raise UserError(_diverged(run, windows, at, loss, norm))
+                raise UserError(diverged(run, windows, at, loss, norm))
             stop |= told > 0
             if metrics := meter.read(at + 1, loss, norm):
-                log(**metrics, lr=learning_rate(spec, at))
-            bar.update(1, meter.said)
+                log(**metrics, lr=rate(at))
+            bar.update(1, meter.note)
         return stop
 
-    with terminated() as asked, run.bar(spec.steps, "steps", done=step) as bar:
+    def save() -> None:
+        if place.rank == 0:
+            checkpoint.save(saved, step, meter.losses, model, optimizers, spec.keep)
+
+    stopping = False
+    with terminated() as asked, run.bar(steps, "steps", done=step) as bar:
         batch = fetch()
-        while not stopping:
-            at_end = step == spec.steps
-            save, look, score = (
+        while True:
+            at_end = step == steps
+            to_save, to_validate, to_score = (
                 every and step and (at_end or step % every == 0)
                 for every in (spec.save_every, spec.eval_every, spec.hellaswag_every)
             )
-            if save or look or score:
-                stopping = read(0)
+            if stopping or to_save or to_validate or to_score:
+                stopping |= read(behind=0) or (at_end and sum(place.gather(bool(asked))) > 0)
                 with meter.paused():
-                    if save and place.rank == 0:
-                        checkpoint.save(saved, step, trainer.model, trainer.optimizer, spec.keep)
-                    if look:
-                        log(step=step, **trainer.evaluate(texts, counts, encoder.eos))
-                    if score:
-                        log(step=step, **trainer.look_at_hellaswag(encoder, table))
+                    if stopping or to_save:
+                        save()
+                    if stopping:
+                        break
+                    if to_validate:
+                        log(step=step, **looks.validate(model, whole=at_end))
+                    if to_score:
+                        log(step=step, **looks.hellaswag(model))
             if at_end:
                 break
-            reports.append((step, trainer.step(batch, learning_rate(spec, step), stop=bool(asked))))
+            with network.within_memory():
+                reports.append((step, update(network, optimizers, batch, rate(step), spec.clip, bool(asked))))
             step += 1
             batch = fetch()  # while the device works
             stopping |= read(behind=int(on_gpu))
-        read(0)
-    if step < spec.steps:
+    if stopping:
         if place.rank == 0:
-            checkpoint.save(saved, step, trainer.model, trainer.optimizer, spec.keep)
             print(f"stopped at step {step:,} and saved; run it again to go on", file=sys.stderr)
         return
-    if place.rank == 0:
-        write_json(run.dir / "config.json", asdict(config))
-        checkpoint.write(run.dir / "model.safetensors", dict(trainer.model.named_parameters()), {})
-    tokens = spec.steps * meter.tokens
-    record = {
-        "tokens": tokens,
-        "flops": tokens * trainer.model.flops_per_token(),
-        "epochs": spec.steps * spec.batch_size / windows.per_epoch,
-        "tokens_left_out_per_epoch": windows.left_out,
-        "tokens_per_second": round(meter.tokens * meter.steps / max(meter.spent, 1e-9)),
-    }
-    run.finish(["config.json", "model.safetensors"], **record)
+    finish(run, config, network, meter, windows, steps)
 
 
-def _diverged(run: stage.Run, windows: Windows, step: int, loss: float, norm: float) -> str:
+# --- around it ----------------------------------------------------------------------------------------------
+
+
+def data(run: stage.Run, place: Place, encoder: encode.Encoder) -> tuple[Windows, int]:
+    """The training windows, and in how many steps the budget is spent. Raises UserError for what cannot be."""
+    spec = run.spec
+    if spec.batch_size % place.world:
+        message = f"{spec.batch_size} is not a multiple of {place.world} processes; start another number"
+        run.refuse("batch_size", message)
+    windows = Windows(Documents(run.parent, "train", encoder.fingerprint()), spec.block_size, run.seed)
+    steps = spec.steps or -(-windows.holding(spec.examples) // spec.batch_size)
+    if spec.warmup > steps:
+        run.refuse("warmup", f"{spec.warmup} is more than the {steps} steps of {spec.examples} examples")
+    return windows, steps
+
+
+def refuse_other_steps(saved, steps: list[int]) -> None:
+    """Raises UserError unless every rank goes on from the same step."""
+    if min(steps) < max(steps):
+        message = f"rank {steps.index(min(steps))} finds it at step {min(steps)}, another at {max(steps)}"
+        raise UserError(
+            f"{saved}: is not the same for all processes: {message}; wait for the disk they share, run it again"
+        )
+
+
+def diverged(run: stage.Run, windows: Windows, step: int, loss: float, norm: float) -> str:
     """Save which documents made the batch of a step; what to tell."""
     first = step * run.spec.batch_size
     batch = {number: list(windows.pieces(number)) for number in range(first, first + run.spec.batch_size)}
     if world.RANK == 0:
-        told = {"step": step + 1, "pieces": "of each window: [document, first token, tokens]"}
-        write_json(run.dir / "bad_batch.json", told | {"windows": batch})
-    said = f"step {step + 1:,} has loss {loss} and gradient norm {norm}, so nothing was updated"
+        head = {"step": step + 1, "pieces": "of each window: [document, first token, tokens]"}
+        write_json(run.dir / "bad_batch.json", head | {"windows": batch})
+    message = f"step {step + 1:,} has loss {loss} and gradient norm {norm}, so nothing of it is kept"
     remedy = f"its documents are in bad_batch.json; lower stages.{run.name}.lr, or mend the data"
-    return f"{run.dir}: {said}; {remedy}"
+    return f"{run.dir}: {message}; {remedy}"
+
+
+def finish(
+    run: stage.Run, config: GPTConfig, network: Network, meter: Meter, windows: Windows, steps: int
+) -> None:
+    """Write the model, and declare the stage done."""
+    if network.place.rank == 0:
+        write_json(run.dir / "config.json", asdict(config))
+        checkpoint.write(run.dir / "model.safetensors", dict(network.model.named_parameters()), {})
+    tokens = steps * meter.tokens
+    record = {
+        "tokens": tokens,
+        "flops": tokens * network.model.flops_per_token(),
+        "epochs": steps * run.spec.batch_size / windows.per_epoch,
+        "tokens_left_out_per_epoch": windows.left_out,
+        "tokens_per_second": meter.tokens_per_second(),
+        "micro_batch": network.micro_batch,
+        "compiled": network.compiled,
+    }
+    run.finish(["config.json", "model.safetensors"], **record)
 
 
 @contextlib.contextmanager
@@ -166,10 +229,9 @@ def terminated() -> Iterator[list[int]]:
 
 
 def main(argv: list[str] | None = None) -> None:
-    with stage.begin("pretrain", argv, __doc__, resumable=True) as run:
+    with training.begin("pretrain", argv, __doc__) as (run, place):
         if run is not None:
-            with placed() as place:
-                train(run, place)
+            train(run, place)
 
 
 if __name__ == "__main__":

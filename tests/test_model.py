@@ -2,6 +2,7 @@
 may hold."""
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -92,6 +93,27 @@ def test_loss_in_chunks_is_the_loss(monkeypatch):
     chunked = model(IDS, targets)
     assert torch.allclose(chunked, whole, atol=1e-6)
     assert torch.allclose(torch.autograd.grad(chunked, model.wte.weight)[0], expected, atol=1e-6)
+
+
+@pytest.mark.skipif(not (shutil.which("c++") or shutil.which("g++")), reason="no C++ compiler")
+def test_the_compiled_loss_is_whole_and_the_same(monkeypatch):
+    """Compiled, it is not cut into chunks; loss and gradients are those of the eager one, which is."""
+    monkeypatch.setattr(module, "LOSS_CHUNK", 24)
+    model, targets, sizes = spread(), IDS.roll(-1).masked_fill(IDS % 5 == 0, -100), []
+    losses = GPT._losses
+    monkeypatch.setattr(GPT, "_losses", lambda *args: sizes.append(len(args[1])) or losses(*args))
+    eager = model(IDS, targets)
+    expected = torch.autograd.grad(eager, list(model.parameters()))
+    assert sizes and set(sizes) == {24}
+    sizes.clear()
+    try:
+        compiled = torch.compile(model, dynamic=False)(IDS, targets)
+    except torch._dynamo.exc.BackendCompilerFailed:
+        pytest.skip("torch.compile fails here")
+    assert set(sizes) == {72}
+    torch.testing.assert_close(compiled, eager)
+    for ours, theirs in zip(torch.autograd.grad(compiled, list(model.parameters())), expected, strict=True):
+        assert (ours - theirs).norm() <= 100 * torch.finfo(torch.float32).eps * theirs.norm()
 
 
 def test_losses_of_single_tokens():

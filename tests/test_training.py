@@ -102,9 +102,13 @@ def test_the_largest_micro_batch_that_fits_is_found_and_other_errors_pass():
 
 
 def test_what_does_not_fit_is_one_line_with_a_value_that_does():
-    run = SimpleNamespace(refuse=lambda key, why: (_ for _ in ()).throw(UserError(f"{key}: {why}")))
-    with pytest.raises(UserError, match=r"^micro_batch: 64 windows at once do not fit.*micro_batch: 16 fits"):
-        refuse_memory(run, 64, 16)
+    def refuse(key, why):
+        raise UserError(f"{key}: {why}")
+
+    with pytest.raises(UserError, match=r"^micro_batch: 64 windows at once do not fit.*set micro_batch: 16"):
+        refuse_memory(refuse, 64, 16)
+    with pytest.raises(UserError, match="not even 1 fits"):
+        refuse_memory(refuse, 1, None)
 
 
 @pytest.mark.parametrize("given, seen", [(None, "0"), ("3,5", "3"), ("", ""), ("GPU-4f,GPU-5a", "GPU-4f")])

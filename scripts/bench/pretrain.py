@@ -1,4 +1,4 @@
-"""How fast this machine pretrains: `pretrain.train`'s own step, beside that of a plain loop.
+"""How fast this machine pretrains: the step of `pretrain.train`, beside that of a plain loop.
 
     python -m scripts.bench.pretrain experiments/quickstart.yaml
     python -m scripts.bench.pretrain experiments/quickstart.yaml --gains         # what each change gained on a CPU
@@ -7,7 +7,8 @@
 The reference is a loop in the manner of nanoGPT: the same architecture, threads, precision and fused AdamW,
 not compiled, fused attention, whole logits and plain cross-entropy, at whichever micro-batch is best for it.
 Each runs in a process of its own on random tokens. On CPUs they take turns, so that a busy machine slows
-both; rates are medians. Where the file looks at HellaSwag while it trains, what that costs is measured too.
+both; rates are medians. The table says what was measured: whether ours was compiled in the end, and its
+micro-batch. Where the file looks at HellaSwag while it trains, what that costs is measured too.
 """
 
 import argparse
@@ -16,12 +17,15 @@ import multiprocessing
 import statistics
 import time
 from multiprocessing.connection import Connection
+from typing import NoReturn
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 import model
+import training
+from eval import likelihood
 from eval.tasks import hellaswag
 from eval.tasks.task import load as load_task
 from model import GPT, GPTConfig
@@ -29,9 +33,13 @@ from pipeline.errors import UserError, cli
 from pipeline.experiment import add_experiment_arguments, load
 from pipeline.progress import clock
 from pipeline.sections import Pretrain
-from pretrain.trainer import Place, Trainer, peak_flops, placed, refuse_cpu
+from pretrain.looks import HELLASWAG_ROWS
+from pretrain.meter import peak_flops
+from pretrain.network import Network, refuse_cpu
+from pretrain.train import update
 from tokenizer.conditions import Condition
 from tokenizer.encode import Encoder
+from training import Place, optimizers, placed
 
 TURNS = 5  # on CPUs, where rates vary
 SECONDS = 5.0  # of a turn, about
@@ -39,8 +47,27 @@ LOOKED_AT = 400  # rows of HellaSwag
 MICRO_BATCHES = (64, 32, 16, 8, 4, 2, 1)  # the reference tries the four largest that divide the batch
 
 
+class Ours:
+    """The step of pretrain.train."""
+
+    def __init__(self, config: GPTConfig, spec: Pretrain, place: Place):
+        self.spec, self.model = spec, GPT(config).init_weights(0).to(place.device)
+        self.optimizers = optimizers(self.model, spec.optimizer, spec.lr, spec.betas, spec.weight_decay)
+        self.network = Network(self.model, spec, place, refuse)
+        self.micro_batch, self.compiled = self.network.micro_batch, self.network.compiled
+
+    def step(self, windows: Tensor) -> None:
+        update(self.network, self.optimizers, windows, self.spec.lr, self.spec.clip)
+
+
+def refuse(key: str, why: str) -> NoReturn:
+    raise UserError(f"stages.pretrain.{key}: {why}")
+
+
 class Reference:
     """The plain loop, a step at a time."""
+
+    compiled = False
 
     def __init__(self, config: GPTConfig, spec: Pretrain, micro_batch: int, place: Place):
         self.spec, self.micro_batch, self.device = spec, micro_batch, place.device.type
@@ -49,7 +76,7 @@ class Reference:
             self.model.parameters(), spec.lr, spec.betas, weight_decay=0.1, fused=True
         )
 
-    def step(self, windows: Tensor, lr: float) -> None:
+    def step(self, windows: Tensor) -> None:
         parts = windows.split(self.micro_batch)
         for part in parts:
             with torch.autocast(self.device, torch.bfloat16, enabled=self.spec.precision == "bf16"):
@@ -58,8 +85,6 @@ class Reference:
                 loss = F.cross_entropy(logits.flatten(0, 1), part[:, 1:].flatten()) / len(parts)
             loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.spec.clip)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 
@@ -86,7 +111,7 @@ def _products_as_they_are() -> None:
 
 
 def _memory_as_it_is() -> None:
-    model.ctypes.CDLL = lambda name: None  # then tune() takes the C library for another than glibc
+    training.ctypes.CDLL = lambda name: None  # then tune() takes the C library for another than glibc
 
 
 LEFT_OUT = {  # what makes CPU training fast, and how to do without
@@ -99,30 +124,29 @@ LEFT_OUT = {  # what makes CPU training fast, and how to do without
 def contend(
     config: GPTConfig, spec: Pretrain, reference: int | None, left_out: str | None, pipe: Connection
 ) -> None:
-    """A process: for every number of steps received, send (seconds, bytes of GPU memory), or None if full.
+    """A process: for every number of steps received, send (seconds, bytes of GPU memory, micro-batch, compiled), or
+    None where memory runs out.
 
     `reference` is the plain loop's micro-batch; None is our own step, perhaps with one change left out.
     """
     if left_out:
         LEFT_OUT[left_out]()
     with _plain_place() if reference else placed() as place, contextlib.suppress(EOFError):
+        if not reference:
+            training.tune(place.device)
         windows = torch.randint(
             config.vocab_size, (spec.batch_size, spec.block_size + 1), device=place.device
         )
         try:
-            trainer = (
-                Reference(config, spec, reference, place) if reference else Trainer(config, spec, 0, place)
-            )
-            if not reference:
-                trainer.wrap()
+            loop = Reference(config, spec, reference, place) if reference else Ours(config, spec, place)
             while steps := pipe.recv():
                 start = time.perf_counter()
                 for _ in range(steps):
-                    trainer.step(windows, spec.lr)
+                    loop.step(windows)
                 if place.device.type == "cuda":
                     torch.cuda.synchronize()
                 memory = torch.cuda.max_memory_allocated() if place.device.type == "cuda" else 0
-                pipe.send((time.perf_counter() - start, memory))
+                pipe.send((time.perf_counter() - start, memory, loop.micro_batch, loop.compiled))
         except torch.OutOfMemoryError:
             pipe.send(None)
 
@@ -140,10 +164,9 @@ class Contender:
         )
         self.process.start()
         other.close()
-        self.micro_batch = reference or spec.micro_batch
         self.tokens = spec.batch_size * spec.block_size  # of a step
         self.rates: list[float] = []  # tokens a second
-        self.steps, self.memory = 1, 0
+        self.steps, self.memory, self.micro_batch, self.compiled = 1, 0, 0, False
         for _ in range(3):  # the first turn compiles, the others give the pace
             self.turn()
             self.steps = max(1, round(SECONDS / 10 * self.rates[-1] / self.tokens))
@@ -158,8 +181,8 @@ class Contender:
             raise UserError("a measuring process ended; its error stands above") from None
         if answer is None:
             raise MemoryError
-        self.rates.append(self.steps * self.tokens / answer[0])
-        self.memory = answer[1]
+        seconds, self.memory, self.micro_batch, self.compiled = answer
+        self.rates.append(self.steps * self.tokens / seconds)
 
     def end(self) -> None:
         self.pipe.close()
@@ -206,9 +229,9 @@ def main(argv: list[str] | None = None) -> None:
         torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     )
     millions = sum(p.numel() for p in network.parameters()) / 1e6
-    tokens, how = spec.batch_size * spec.block_size, "compiled" if spec.compile else "eager"
+    tokens = spec.batch_size * spec.block_size
     size = f"{millions:.1f}M parameters, T {spec.block_size}, {tokens:,} tokens a step"
-    print(f"{size}, {spec.precision}, {how}; {name}", flush=True)
+    print(f"{size}, {spec.precision}; {name}", flush=True)
     rival = best_reference(config, spec)
     names = ["ours", "reference", *(f"ours without {change}" for change in LEFT_OUT if args.gains)]
     if device.type == "cuda":  # one after the other: each may need all the memory
@@ -236,18 +259,27 @@ def main(argv: list[str] | None = None) -> None:
 def look(config: GPTConfig, spec: Pretrain, encoder: Encoder) -> float:
     """Seconds for all rows of HellaSwag, judged by some of them."""
     with placed() as place:
-        trainer = Trainer(config, spec, 0, place)
+        network = Ours(config, spec, place).network
         table = load_task(hellaswag.TASK, spec.hellaswag, "validation", limit=LOOKED_AT)[0]
-        trainer.look_at_hellaswag(encoder, table[:16])
-        start = time.perf_counter()
-        trainer.look_at_hellaswag(encoder, table)
+        with network.autocast():
+            likelihood.score(network.model, encoder, table[:16], HELLASWAG_ROWS)
+            start = time.perf_counter()
+            likelihood.score(network.model, encoder, table, HELLASWAG_ROWS)
         return (time.perf_counter() - start) * hellaswag.TASK.size / len(table)
 
 
 def report(
     names: list[str], contenders: list[Contender], spec: Pretrain, flops: float, peak: float | None
 ) -> None:
-    heads = (("micro-batch", 12), ("tokens/s", 12), ("ms/step", 10), ("TFLOP/s", 10), ("MFU", 7), ("GB", 7))
+    heads = (
+        ("", 10),
+        ("micro-batch", 12),
+        ("tokens/s", 12),
+        ("ms/step", 10),
+        ("TFLOP/s", 10),
+        ("MFU", 7),
+        ("GB", 7),
+    )
     wide = max(map(len, names)) + 2
     print(" " * wide + "".join(f"{head:>{width}}" for head, width in heads) + "   the whole run")
     for name, contender in zip(names, contenders):
@@ -256,13 +288,13 @@ def report(
         mfu = f"{rate * flops / peak:.1%}" if peak else "–"
         memory = f"{contender.memory / 1e9:.1f}" if contender.memory else "–"
         print(
-            f"{name:<{wide}}{contender.micro_batch:>12}{rate:>12,.0f}{1e3 * contender.tokens / rate:>10.1f}"
+            f"{name:<{wide}}{'compiled' if contender.compiled else 'eager':>10}{contender.micro_batch:>12}{rate:>12,.0f}{1e3 * contender.tokens / rate:>10.1f}"
             f"{rate * flops / 1e12:>10.3f}{mfu:>7}{memory:>7}   {run}"
         )
     for name, contender in list(zip(names, contenders))[1:]:
         ratios = sorted(ours / theirs for ours, theirs in zip(contenders[0].rates, contender.rates))
-        said = f"{statistics.median(ratios):.2f} (turns: {ratios[0]:.2f} to {ratios[-1]:.2f})"
-        print(f"ours is {said} times as fast as {'the ' if name == 'reference' else ''}{name}")
+        ratio = f"{statistics.median(ratios):.2f} (turns: {ratios[0]:.2f} to {ratios[-1]:.2f})"
+        print(f"ours is {ratio} times as fast as {'the ' if name == 'reference' else ''}{name}")
 
 
 if __name__ == "__main__":

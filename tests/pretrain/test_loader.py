@@ -21,7 +21,7 @@ def write(directory, stretches: list[list[list[int]]]) -> None:
     for number, documents in enumerate(stretches):
         docs = np.array([(len(ids), len(ids), 0, len(ids)) for ids in documents], np.uint32)
         tokens = np.array([token for ids in documents for token in ids], np.uint16)
-        block = shards.Block(tokens, docs, np.empty((0, 2), np.uint32), [])
+        block = shards.Arrays(tokens, docs, np.empty((0, 2), np.uint32), [])
         with shards.Writer(directory, number) as writer:
             writer.append(shards.Encoded(dict.fromkeys(shards.SPLITS, block), Counter()))
             done[f"{number:05}"] = writer.close()

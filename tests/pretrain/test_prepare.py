@@ -53,14 +53,14 @@ def make(directory: Path, asked: Prepare, mode: str = "token", workers: int = 1)
     return done
 
 
-def block(directory: Path, split: str) -> shards.Block:
+def block(directory: Path, split: str) -> shards.Arrays:
     """All documents of a split."""
     blocks = [shards.read(directory, int(path.name)).blocks[split] for path in sorted(directory.glob("0*"))]
     tokens, docs, facts = (np.concatenate([block[i] for block in blocks]) for i in range(3))
-    return shards.Block(tokens, docs, facts, [])
+    return shards.Arrays(tokens, docs, facts, [])
 
 
-def split_documents(whole: shards.Block) -> list[list[int]]:
+def split_documents(whole: shards.Arrays) -> list[list[int]]:
     return [
         ids.tolist() for ids in np.split(whole.tokens, np.cumsum(whole.docs[:-1, TOKENS], dtype=np.int64))
     ]
@@ -100,7 +100,7 @@ def test_no_text_is_in_both_splits(tmp_path):
 
 def test_the_split_depends_on_the_plain_spelling_alone():
     def fraction(text: str) -> float:
-        return documents.Text.of(text.encode(), condition()).fraction()
+        return documents.Document.of(text.encode(), condition()).fraction()
 
     assert fraction("so 9 × 6 = 54 eggs") == fraction("so 6*9=54 eggs") != fraction("so 6*9=54 hens")
     assert fraction("one text") == pytest.approx(0.7625980607830583)

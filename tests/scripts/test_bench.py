@@ -7,6 +7,7 @@ import pytest
 
 from pipeline.errors import UserError
 from pipeline.sample.documents import hellaswag
+from scripts.bench import gpu_visit
 from scripts.bench import pretrain as bench
 from tests.pretrain import torture
 
@@ -28,14 +29,41 @@ def test_rates_ratios_and_the_cost_of_a_look_are_printed(experiment, monkeypatch
     monkeypatch.setattr(bench, "MICRO_BATCHES", (8,))
     monkeypatch.setattr(bench, "LEFT_OUT", {"attention in halves": None})  # the processes read their own
     bench.main([experiment, "--gains"])
-    said = capsys.readouterr().out
+    table = capsys.readouterr().out
     for name in ("ours", "reference", "ours without attention in halves"):
-        rate = re.search(rf"^{name} +\d+ +([\d,]+) ", said, re.M)[1]
+        rate = re.search(rf"^{name} +eager +\d+ +([\d,]+) ", table, re.M)[1]
         assert int(rate.replace(",", "")) > 100
-    assert len(re.findall(r"^ours is [\d.]+ \(turns: .*\) times as fast as", said, re.M)) == 2
-    assert re.search(r"a look at all of HellaSwag costs what [\d,]+ tokens do: [\d.]+% of the training", said)
+    assert len(re.findall(r"^ours is [\d.]+ \(turns: .*\) times as fast as", table, re.M)) == 2
+    assert re.search(
+        r"a look at all of HellaSwag costs what [\d,]+ tokens do: [\d.]+% of the training", table
+    )
 
 
 def test_an_experiment_without_pretraining_is_refused(tmp_path):
     with pytest.raises(UserError, match="has no pretrain stage to measure"):
         bench.main(["experiments/gpt2_public.yaml"])
+
+
+def test_a_visit_to_a_gpu_runs_dry_on_a_cpu(tmp_path, capsys):
+    gpu_visit.main(["--dry", "--out", str(tmp_path / "visit.json")])
+    rows = dict(json.loads((tmp_path / "visit.json").read_text()))
+    assert not [row for row in rows.items() if "FAILED" in row[1] or "CHANGED" in row[1]]
+    assert rows["attention by cuDNN"] == "off, as it should be"
+    assert rows["saved, loaded, 5 steps"] == "the same bits"
+    assert rows["greedy replies in fp32, beside the CPU's"] == "8 of 8 equal"
+    for stage in ("sft_packed", "sft_plain", "grpo"):
+        assert re.match(r"\d+ steps in [\d.]+ s", rows[stage])
+    printed = capsys.readouterr().out
+    assert all(f"{name:<44} {result}" in printed for name, result in rows.items())
+
+
+def test_a_visit_goes_on_behind_a_check_that_fails(tmp_path, monkeypatch):
+    def breaks(visit):
+        yield "first", "fine"
+        raise RuntimeError("no kernel image is available\nfor execution")
+
+    monkeypatch.setitem(gpu_visit.CHECKS, "attention", breaks)
+    gpu_visit.main(["--dry", "--only", "attention", "versions", "--out", str(tmp_path / "visit.json")])
+    names = dict(json.loads((tmp_path / "visit.json").read_text()))
+    assert names["first"] == "fine" and "device" in names
+    assert names["attention"] == "FAILED: RuntimeError: no kernel image is available"
