@@ -32,6 +32,7 @@ from tokenizer.encode import Encoder
 CHUNK = 1_000_000  # bytes of text, about, that a worker encodes at once
 DRILLS = 8  # exercises in one drill document
 FRESH = 1_000_000  # chunks of a corpus, more than there ever are: those of the next one get other drills
+MOST_IDS = 2**16  # of uint16, which would wrap without a word
 AROUND = 60  # characters that the audit shows on both sides of a rewrite
 
 
@@ -148,6 +149,11 @@ class Recipe(NamedTuple):
 
     @classmethod
     def of(cls, spec: Prepare, condition: Condition, corpus: int = 0) -> "Recipe":
+        if condition.size > MOST_IDS:
+            raise UserError(
+                f"tokenizer: {condition.size:,} ids are more than the {MOST_IDS:,} that shards hold; "
+                "lower tokenizer.group or tokenizer.base"
+            )
         text = spec.tokens * (1 - spec.drills)
         return cls(astuple(condition), spec.val_tokens / (text + spec.val_tokens), spec.drills, corpus)
 

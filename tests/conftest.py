@@ -35,6 +35,13 @@ def shared_data() -> Path:
 
 
 @pytest.fixture
+def no_gpu(monkeypatch) -> None:
+    """Hide any GPU, here and in processes that the test starts."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+
+@pytest.fixture
 def torchrun() -> list[str]:
     """The command that starts a module, whose name and words follow, in two processes."""
     return [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m"]

@@ -96,10 +96,15 @@ def test_loss_in_chunks_is_the_loss(monkeypatch):
 
 
 @pytest.mark.skipif(not (shutil.which("c++") or shutil.which("g++")), reason="no C++ compiler")
-def test_the_compiled_loss_is_whole_and_the_same(monkeypatch):
+def test_the_compiled_loss_is_whole_and_the_same(monkeypatch, tmp_path):
     """Compiled, it is not cut into chunks; loss and gradients are those of the eager one, which is."""
     monkeypatch.setattr(module, "LOSS_CHUNK", 24)
-    model, targets, sizes = spread(), IDS.roll(-1).masked_fill(IDS % 5 == 0, -100), []
+    monkeypatch.setenv("TORCHINDUCTOR_COMPILE_THREADS", "1")  # else it starts processes that import torch
+    monkeypatch.setenv(
+        "TORCHINDUCTOR_CACHE_DIR", str(tmp_path)
+    )  # a killed run leaves half a library in the other
+    config = replace(CONFIG, n_layer=1)
+    model, targets, sizes = spread(config=config), IDS.roll(-1).masked_fill(IDS % 5 == 0, -100), []
     losses = GPT._losses
     monkeypatch.setattr(GPT, "_losses", lambda *args: sizes.append(len(args[1])) or losses(*args))
     eager = model(IDS, targets)

@@ -436,3 +436,11 @@ def test_done_already_it_is_skipped_and_a_part_too(experiment, runs, capsys):
 def test_an_impossible_part_is_refused(experiment, part):
     with pytest.raises(UserError, match="--part"):
         prepare.main([experiment, "baseline", "0", "--part", part])
+
+
+def test_ids_that_shards_cannot_hold_are_refused(tmp_path, monkeypatch):
+    """uint16 would wrap without a word."""
+    assert documents.MOST_IDS == np.iinfo(np.uint16).max + 1
+    monkeypatch.setattr(documents, "MOST_IDS", 1000)
+    with pytest.raises(UserError, match=r"tokenizer: 1,117 ids are more than the 1,000 that shards hold"):
+        make(tmp_path, spec())
