@@ -10,6 +10,7 @@ may be gone: what a run was made of stands in its identity. Every file is read o
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from eval.verdict import evaluations
 from eval.verdict.results import Arm, Result, Study
@@ -77,13 +78,13 @@ def _result(experiment: Experiment, arm: Arm, name: str, disk: Disk) -> Result:
         return disk.shards.get(used) or Result("unverified", "removed since")
     if done := disk.finished(directory / name):
         return Result("done", f"in {clock(done['record']['seconds'])}", directory / name, **done)
-    if parent in arm.results and arm.results[parent].identity is None:
+    if parent in arm.results and not arm.results[parent].identity:
         return Result("waiting", "for its parent")
     result = Result(*state(experiment, arm.condition, arm.seed, name))
     if result.state == "done":  # prepared, and no child of it is done yet
         result.directory = stage_dir(experiment, arm.condition, arm.seed, name)
-        done = disk.finished(result.directory)
-        result.identity, result.record = done["identity"], done["record"]
+        if done := disk.finished(result.directory):
+            result.identity, result.record = done["identity"], done["record"]
     return result
 
 
@@ -98,28 +99,29 @@ def _as_used(experiment: Experiment, directory: Path, name: str, disk: Disk) -> 
 def _above(name: str, condition: str, seed: int, disk: Disk) -> dict[str, Result]:
     """A finished stage of another experiment, `EXPERIMENT/STAGE`, and its ancestors that lie beside it."""
     above: dict[str, Result] = {}
-    while name:
-        other, _, own = name.partition("/")
+    place: str | None = name
+    while place:
+        other, _, own = place.partition("/")
         directory = arm_dir(other, condition, seed) / own
         done = disk.finished(directory)
         if done is None:
             break
-        above[name] = Result("done", "", directory, **done)
+        above[place] = Result("done", "", directory, **done)
         parent = done["identity"]["section"].get("parent")
-        name = parent if parent is None or "/" in parent else f"{other}/{parent}"
+        place = parent if parent is None or "/" in parent else f"{other}/{parent}"
     return above
 
 
 def _as_the_file_says(experiment: Experiment, arm: Arm, name: str, fingerprint: str) -> None:
     """Raises UserError where a result was made otherwise than the file has it now."""
     result, parent = arm.results[name], experiment.parent(name)
-    expected = {"section": asked(experiment.stage(name)), "tokenizer": fingerprint}
+    expected: dict[str, Any] = {"section": asked(experiment.stage(name)), "tokenizer": fingerprint}
     expected["condition"] = arm.condition
     if experiment.kind(name) != "prepare":  # which all seeds share
         expected["seed"] = arm.seed  # a copied directory would count one run twice
     actual = {key: result.identity.get(key) for key in expected}
     differs = differences(actual, expected) if actual != expected else []
-    above = (arm.results | arm.above).get(parent)
+    above = (arm.results | arm.above).get(parent) if parent else None
     if above and above.identity and result.identity.get("parent") != digest(above.identity):
         differs.append(f"'{parent}' was made anew since")
     if differs:

@@ -59,19 +59,18 @@ def contrast(study: Study, treated: str, control: str, name: str, metric: str) -
     planned = [s for s in study.experiment.seeds_of(treated) if s in study.experiment.seeds_of(control)]
     arms = {c: {arm.seed: arm for arm in study.arms_of(c, name)} for c in (treated, control)}
     seeds = [seed for seed in planned if seed in arms[treated] and seed in arms[control]]
-    asked = {
-        "treated": treated,
-        "control": control,
-        "stage": name,
-        "metric": metric,
+    asked: dict = {"treated": treated, "control": control, "stage": name, "metric": metric}
+    asked |= {
         "margin": question.margin,
+        "relative_margin": question.relative_margin,
+        "seeds": seeds,
+        "planned": len(planned),
     }
-    asked |= {"relative_margin": question.relative_margin, "seeds": seeds, "planned": len(planned)}
     if not seeds:
         unknown = dict.fromkeys(("problems", "difference", "interval", "equivalence", "p"))
         return asked | unknown | {"by_seed": {}, "label": f"incomplete (0 of {len(planned)} seeds)"}
     a, b = (matrix([arms[c][seed] for seed in seeds], name, metric) for c in (control, treated))
-    margin = question.margin or question.relative_margin * float(a.mean())
+    margin = question.margin or (question.relative_margin or 0.0) * float(a.mean())
     verdict = stats.verdict(a, b, margin, len(planned))
     known = {
         "label": verdict.label,
@@ -173,7 +172,7 @@ def scores(study: Study) -> dict:
             if arms := study.arms_of(condition, name):
                 sets = {metric: _score(arms, name, metric) for metric in arms[0].items[name]}
                 bits = [arm.summaries[name]["bits_per_byte"] for arm in arms]
-                cell = {"seeds": [arm.seed for arm in arms], "sets": sets, "bits_per_byte": None}
+                cell: dict = {"seeds": [arm.seed for arm in arms], "sets": sets, "bits_per_byte": None}
                 if all(bits):
                     cell["bits_per_byte"] = {
                         part: statistics.fmean(b[part]["bits_per_byte"] for b in bits)
@@ -213,7 +212,7 @@ def build(study: Study) -> dict:
         "experiment": study.experiment.name,
         "title": study.experiment.name,
         "vocabulary": study.experiment.vocabulary,
-        "conditions": {name: asdict(each)["mode"] for name, each in study.experiment.conditions.items()},
+        "conditions": {name: each.mode for name, each in study.experiment.conditions.items()},
         "seeds": study.experiment.seeds,
         "question": {
             "stage": asked.stage,
@@ -243,7 +242,7 @@ def _ladder(study: Study) -> dict | None:
     if (result := ladder.ratio(study)) is None:
         return None
     asked = study.question
-    return result | {"top": contrast(study, *asked.contrast, asked.ladder.stages[-1], asked.metric)}
+    return result | {"top": contrast(study, *asked.contrast, result["stages"][-1], asked.metric)}
 
 
 def _problems(study: Study) -> dict[str, str]:

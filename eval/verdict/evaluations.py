@@ -187,7 +187,7 @@ def _texts(table: pa.Table, items: dict[str, Items]) -> dict[str, pa.Table]:
 
 def _same_figures(arms: list[Arm]) -> None:
     """Raises UserError where a summary is not of its outcomes, or lacks a figure that another arm's holds."""
-    first: dict[str, tuple[Arm, dict]] = {}
+    first: dict[str, tuple[Arm, dict | bool]] = {}
     for arm in arms:
         for name, summary in arm.summaries.items():
             kinds = {f"probes.{kind}": score for kind, score in summary["probes"].items()}

@@ -104,6 +104,7 @@ def rates(design: Design, effect: float, margin: float, runs: int, rng: np.rando
         a, b = outcomes(design, effect, rng)
         verdict = stats.verdict(a, b, margin, design.seeds)
         counts[verdict.label] += 1
+        assert verdict.interval is not None  # there are seeds
         counts["covered"] += verdict.interval.low <= effect <= verdict.interval.high
         counts["t alone"] += stats.paired_t(a, b)[0] < 0.05
     return Counter({name: count / runs for name, count in counts.items()})

@@ -31,8 +31,8 @@ class Result:
 
     state: str  # done, unverified (done, but its parent is gone), running, failed, stopped, waiting
     detail: str = ""
-    directory: Path | None = None  # what follows is there if it is done or unverified
-    identity: dict | None = None
+    directory: Path = Path()  # what follows is there if it is done or unverified
+    identity: dict = field(default_factory=dict)
     record: dict = field(default_factory=dict)
 
     def json(self, name: str, *keys: str) -> dict:
@@ -40,7 +40,7 @@ class Result:
         content = read_json(self.directory / name)
         if content is None:
             raise UserError(f"{self.directory / name}: is not there; rerun its stage with --overwrite")
-        if (self.identity or {}).get("outputs", {}).get(name) not in (None, sha256(self.directory / name)):
+        if self.identity.get("outputs", {}).get(name) not in (None, sha256(self.directory / name)):
             raise UserError(
                 f"{self.directory / name}: damaged since it was written; rerun its stage with --overwrite"
             )
@@ -53,8 +53,8 @@ class Result:
     @cached_property
     def metrics(self) -> list[dict]:
         """The lines of metrics.jsonl."""
-        path = self.directory and self.directory / "metrics.jsonl"
-        if path is None or not path.exists():
+        path = self.directory / "metrics.jsonl"
+        if not self.identity or not path.exists():
             return []
         lines = path.read_bytes().splitlines()
         return [_metrics(line, f"{path}:{number}") for number, line in enumerate(lines, 1)]
@@ -98,7 +98,7 @@ class Arm:
         total, results = 0.0, self.results | self.above
         while name:
             result = results.get(name)
-            if result is None or result.identity is None:
+            if result is None or not result.identity:
                 return None
             section = result.identity["section"]
             if section.get("run") in ("pretrain", "sft", "grpo"):

@@ -278,16 +278,17 @@ def verdict(a: np.ndarray, b: np.ndarray, margin: float, planned: int) -> Verdic
     `incomplete` while there are fewer seeds than planned, with the figures of what there is."""
     _check(a, b, margin, planned)
     seeds = len(a)
+    incomplete = f"incomplete ({seeds} of {planned} seeds)"
     if seeds == 0:
-        difference = interval = equivalence = None
-    elif seeds == 1:
+        return Verdict(incomplete, None, None, None)
+    if seeds == 1:
         difference, interval = paired_difference(a[0], b[0], 0.95)
         equivalence = paired_difference(a[0], b[0], 0.90)[1]
     else:
         found = effect(a, b)
         difference, interval, equivalence = found.difference, found.interval(0.95), found.interval(0.90)
     if seeds < planned:
-        label = f"incomplete ({seeds} of {planned} seeds)"
+        label = incomplete
     elif seeds == 1:
         label = "underpowered"
     elif interval.low > 0:
