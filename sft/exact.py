@@ -17,7 +17,7 @@ TOLERANCE = 1e-9  # relative to a value, or to 1 where that is larger
 Number = int | Fraction
 
 
-class Line(NamedTuple):
+class TraceLine(NamedTuple):
     """One step to be written; `exact` is its result, `pair` the operands of a binary operator, else None."""
 
     expression: str
@@ -30,10 +30,10 @@ class Unfit(Exception):
     """Why a row does not convert, in words that are counted."""
 
 
-def replay(trace: list[Operation]) -> tuple[list[Line], dict[int, Number]]:
+def replay(trace: list[Operation]) -> tuple[list[TraceLine], dict[int, Number]]:
     """The steps again, in exact arithmetic: the lines to write, and every float's exact value by its id()."""
     exact: dict[int, Number] = {}
-    lines: list[Line] = []
+    lines: list[TraceLine] = []
     for step in trace:
         if step.op == "sum":
             result = add_up(step, exact, lines)
@@ -123,7 +123,7 @@ FUNCTIONS: dict[str, Callable[..., Number]] = {
 }
 
 
-def binary(step: Operation, exact: dict[int, Number], lines: list[Line]) -> Number:
+def binary(step: Operation, exact: dict[int, Number], lines: list[TraceLine]) -> Number:
     a, b = (exact_of(operand, exact) for operand in step.operands)
     try:
         result = BINARY[step.op](a, b)
@@ -133,13 +133,13 @@ def binary(step: Operation, exact: dict[int, Number], lines: list[Line]) -> Numb
     return result
 
 
-def add_line(lines: list[Line], a: Number, op: str, b: Number, result: Number, name: str | None) -> None:
+def add_line(lines: list[TraceLine], a: Number, op: str, b: Number, result: Number, name: str | None) -> None:
     if op == "*" and b < a:
         a, b = b, a
-    lines.append(Line(f"{term(a)} {op} {term(b)}", result, (a, op, b), name))
+    lines.append(TraceLine(f"{term(a)} {op} {term(b)}", result, (a, op, b), name))
 
 
-def add_up(step: Operation, exact: dict[int, Number], lines: list[Line]) -> Number:
+def add_up(step: Operation, exact: dict[int, Number], lines: list[TraceLine]) -> Number:
     """sum(...) as additions; the name goes to the last."""
     values, *start = step.operands
     few(values)
@@ -153,7 +153,7 @@ def add_up(step: Operation, exact: dict[int, Number], lines: list[Line]) -> Numb
     return total
 
 
-def function(step: Operation, exact: dict[int, Number], lines: list[Line]) -> Number:
+def function(step: Operation, exact: dict[int, Number], lines: list[TraceLine]) -> Number:
     if step.op not in FUNCTIONS:
         raise Unfit(f"nothing exact for {step.op}")
     operands = step.operands
@@ -168,7 +168,7 @@ def function(step: Operation, exact: dict[int, Number], lines: list[Line]) -> Nu
         if step.name and lines and lines[-1].exact == abs(result) and lines[-1].name is None and result >= 0:
             lines[-1] = lines[-1]._replace(name=step.name)
         return result
-    lines.append(Line(f"{step.op}({', '.join(map(spell, operands))})", result, None, step.name))
+    lines.append(TraceLine(f"{step.op}({', '.join(map(spell, operands))})", result, None, step.name))
     return result
 
 

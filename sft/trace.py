@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 
 from eval.programs.interpreter import run
 from eval.programs.sandbox import Job, Sandbox
-from sft.exact import Line, Unfit, exact_of, replay, spell
+from sft.exact import TraceLine, Unfit, exact_of, replay, spell
 
 CHUNK = 512  # programs that share a worker
 REASON = 60  # characters of the longest reason
@@ -68,7 +68,7 @@ def steps(code: str, work: Work) -> Trace | str:
 # --- from lines to text -------------------------------------------------------------------------------------
 
 
-def write(lines: list[Line], work: Work) -> Iterator[str]:
+def write(lines: list[TraceLine], work: Work) -> Iterator[str]:
     for number, line in enumerate(lines, 1):
         head = f"{number}. {words(line.name)} = " if line.name else f"{number}. "
         equation = f"{line.expression} = {spell(line.exact)}"
@@ -81,7 +81,7 @@ def write(lines: list[Line], work: Work) -> Iterator[str]:
             yield head + equation
 
 
-def worked(line: Line, work: Work) -> list[str] | None:
+def worked(line: TraceLine, work: Work) -> list[str] | None:
     """What a vocabulary has to say on the way to a result; on decimals, about their digits."""
     if line.pair is None:
         return None
