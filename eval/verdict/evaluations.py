@@ -24,6 +24,7 @@ ANSWERS = ["question", "tokens", "answer", "error", "ended"]  # what a page show
 KEPT = 40_000_000  # bytes of answers, enough for a page
 SUMMARY = ("sets", "probes", "patching", "bits_per_byte")
 SCORE = {"n", "floor", "floor_answer", "skipped"}  # what is read of any set's score in summary.json
+VARIES = {"skipped", "gold_bits_per_byte"}  # reasons; what a condition that writes another text has not
 
 
 def read(experiment: Experiment, arms: list[Arm]) -> None:
@@ -204,5 +205,5 @@ def _same_figures(arms: list[Arm]) -> None:
 
 
 def _shape(value: object) -> dict | bool:
-    """The keys of a summary without their figures; what was skipped may differ."""
-    return {k: _shape(v) for k, v in value.items() if k != "skipped"} if isinstance(value, dict) else True
+    """The keys of a summary without their figures, but for those that arms need not share."""
+    return {k: _shape(v) for k, v in value.items() if k not in VARIES} if isinstance(value, dict) else True

@@ -249,7 +249,8 @@ def answer(
     }
     row["facts_written"] = len(encoder.condition.facts.find(completion))
     if name == "word_problems":
-        row |= {"gold_bits": 80 * (1.5 - right) + chance.random(), "gold_bytes": gold_bytes}
+        bits = 80 * (1.5 - right) + chance.random()
+        row |= {"gold_bits": bits, "gold_bytes": gold_bytes} if encoder.condition.invertible else {}
         row |= {"seen": len(question) % 2 == 0, "fact_bearing": needs_facts, "fact_bearing_decomposed": True}
     return row
 

@@ -148,6 +148,19 @@ def test_an_absolute_margin_that_is_much_of_a_low_accuracy_is_said(study):
     assert "of baseline's accuracy" in built(change(study, metric="hellaswag"))["words"]["explanation"]
 
 
+def test_conditions_that_write_another_text_are_compared_without_its_bits(tmp_path, monkeypatch):
+    conditions = ("baseline", "mul_tokens", "placebo", "product_only")
+    path = synthetic.write_file(tmp_path / "four.yaml", conditions, 2, 12, [("product_only", "placebo")])
+    monkeypatch.setenv("RUNS", str(tmp_path / "runs"))
+    with synthetic.quick():
+        for seed in range(2):
+            for condition in conditions:
+                synthetic.run(path, condition, seed)
+    content = built(path)
+    assert content["primary"]["label"] and content["secondary"][0]["label"]
+    assert {row[2] for row in content["figures"]["compute_bits"]["rows"]} == {"baseline", "mul_tokens"}
+
+
 def test_rows_in_another_order_are_brought_into_one(study):
     before = built(study)["primary"]
     respoil(results(study) / "mul_tokens-s3/eval_grpo", lambda rows: rows[::-1])
