@@ -15,6 +15,7 @@ import sys
 from pipeline.errors import cli
 from pipeline.experiment import add_experiment_arguments, load
 from pipeline.kinds import KINDS
+from pipeline.provenance import code
 from pipeline.status import todo
 
 
@@ -31,6 +32,7 @@ def main(argv: list[str] | None = None) -> None:
     experiment = load(args.experiment, args.set, args.name)
     experiment.find_arm(args.condition, args.seed)
     stages = todo(experiment, args.condition, args.seed)
+    code()  # what is imported now is what every stage runs, whatever is committed meanwhile
     for kind in dict.fromkeys(kind for kind, _ in stages):
         for module in (KINDS[kind].module, *KINDS[kind].libraries):
             importlib.import_module(module)
@@ -39,19 +41,30 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def run(module: str, argv: list[str]) -> None:
-    """Run a stage's main in a fork. Exits where the stage fails, with its exit code or 128 + its signal."""
+    """Run a stage's main in a fork. Exits where the stage fails, with its exit code or 128 + its signal, and after
+    SIGTERM, which the stage is told: pretraining then saves and ends with 0."""
+    child, told = 0, []
+
+    def tell(number: int, frame: object) -> None:
+        told.append(number)
+        if child:
+            os.kill(child, number)
+
+    before = signal.signal(signal.SIGTERM, tell)
     sys.stdout.flush()
     sys.stderr.flush()
     child = os.fork()
     if child == 0:
+        signal.signal(signal.SIGTERM, before)
+        if told:
+            sys.exit(128 + signal.SIGTERM)
         sys.argv = [f"{module.replace('.', '/')}.py", *argv]  # what the record shows
         cli(lambda: importlib.import_module(module).main(argv))
         sys.exit(0)
-    forward = signal.signal(signal.SIGTERM, lambda number, frame: os.kill(child, number))
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    signal.signal(signal.SIGTERM, forward)
-    if code:
-        sys.exit(code if code > 0 else 128 - code)
+    result = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    signal.signal(signal.SIGTERM, before)
+    if result or told:
+        sys.exit(result if result > 0 else 128 - result if result else 128 + signal.SIGTERM)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What makes a result: commit, source, versions, hardware; for people, nothing is compared with it."""
 
+import functools
 import importlib.metadata
 import os
 import platform
@@ -24,16 +25,24 @@ APART = {
 def provenance() -> dict:
     """As of now, which has to be the start of a stage: what is committed while it runs has made nothing of it."""
     installed = {p.metadata["Name"]: p.version for p in importlib.metadata.distributions()}
-    return {
-        "commit": _git("rev-parse", "HEAD"),
-        "uncommitted": None if (changes := _git("status", "--porcelain")) is None else bool(changes),
-        "source": source_hash(),
+    return code() | {
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "started": round(time.time(), 3),
         "host": socket.gethostname(),
         "platform": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         "cores": os.cpu_count(),
         "versions": {name: installed[name] for name in PACKAGES if name in installed},
+    }
+
+
+@functools.cache  # a process goes on with what it has imported
+def code() -> dict:
+    """Which code this process runs: what stands on disk when it is first asked."""
+    changes = _git("status", "--porcelain")
+    return {
+        "commit": _git("rev-parse", "HEAD"),
+        "uncommitted": None if changes is None else bool(changes),
+        "source": source_hash(),
     }
 
 

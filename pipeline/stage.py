@@ -120,7 +120,8 @@ def begin(
         try:
             yield run
         except BaseException as error:
-            if RANK == 0 and not isinstance(error, KeyboardInterrupt | SystemExit):
+            told = (directory / "failed.json").exists()  # by the process that failed first
+            if not told and not isinstance(error, KeyboardInterrupt | SystemExit):
                 failure = {"error": f"{type(error).__name__}: {error}", "time": time.time()}
                 with contextlib.suppress(OSError):  # of a full disk the error itself tells
                     write_json(directory / "failed.json", failure)

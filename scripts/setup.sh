@@ -19,7 +19,7 @@ if [[ ! -x .venv/bin/python || "$(cat .venv/installed 2>/dev/null)" != "$wanted"
       echo "setup: no CPU build of $torch for this platform; taking the plain one" >&2
   fi
   pip -r requirements.txt
-  if nvidia-smi --list-gpus 2>/dev/null | grep -q GPU && ! .venv/bin/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then
+  if nvidia-smi --list-gpus 2>/dev/null | grep -q '^GPU ' && ! .venv/bin/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then
     echo "setup: nvidia-smi sees a GPU and $torch does not: its driver is too old for the CUDA of that wheel (or the" \
       "wheel has none). Update the driver, or take a wheel for an older CUDA (nvidia-smi shows the newest it can):" \
       ".venv/bin/pip install $torch --index-url https://download.pytorch.org/whl/cu126" >&2

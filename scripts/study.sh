@@ -14,7 +14,8 @@ arm() { # takes a line of the plan: [NPROC=N] bash scripts/arm.sh EXPERIMENT CON
   local log=$LOGS/$name.log message=done
   [[ -z $GPUS ]] || CUDA_VISIBLE_DEVICES=$(IFS=, && echo "${gpus[*]:SLOT*DEVICES:DEVICES}")
   [[ -z $GPUS ]] || export CUDA_VISIBLE_DEVICES
-  bash -c "$1" 2>&1 | tee "$log" | grep --line-buffered "^$name "
+  # What reads outlives a signal: who saves a checkpoint has something to say first.
+  bash -c "$1" 2>&1 | (trap '' INT TERM && exec tee "$log") | (trap '' INT TERM && exec grep --line-buffered "^$name ")
   if [[ ${PIPESTATUS[0]} -ne 0 ]]; then
     message="failed: $(grep -m1 '^error:' "$log" || tail -n1 "$log")"
     echo "$log" >>"$LOGS/failed"
@@ -32,7 +33,7 @@ DEVICES=$(sed -n 's/^NPROC=\([0-9]*\) .*/\1/p;q' <<<"$plan")
 if [[ -n ${CUDA_VISIBLE_DEVICES+preset} ]]; then
   GPUS=${CUDA_VISIBLE_DEVICES//,/ }
 else
-  GPUS=$(nvidia-smi --list-gpus 2>/dev/null | awk '{printf "%s ", NR - 1}' || true)
+  GPUS=$(nvidia-smi --list-gpus 2>/dev/null | awk '/^GPU /{printf "%d ", n++}' || true)
 fi
 export DEVICES=${DEVICES:-1} GPUS
 count=$(wc -w <<<"$GPUS")
@@ -40,11 +41,15 @@ if [[ $count -gt 0 && $count -lt $DEVICES ]]; then
   echo "error: $experiment: plan.devices: an arm wants $DEVICES GPUs and $count are here; lower it, or see scripts/slurm/" >&2
   exit 2
 fi
+if [[ $count -gt 0 && $((${SLOTS:-1} * DEVICES)) -gt $count ]]; then
+  echo "error: SLOTS=$SLOTS: so many arms at once want $((SLOTS * DEVICES)) GPUs and $count are here; lower it" >&2
+  exit 2
+fi
 slots=${SLOTS:-$((count ? count / DEVICES : $(env -u OMP_NUM_THREADS nproc)))} # nproc heeds that variable
 # The arms are a process group of their own, which a signal to this script ends as a whole.
 setsid xargs -a <(echo "$plan") -d '\n' -n 1 -P "$slots" --process-slot-var=SLOT bash -c 'arm "$1"' _ &
 arms=$!
-trap 'kill -TERM -- "-$arms" 2>/dev/null || true; wait "$arms" || true; exit 143' INT TERM
+trap 'kill -TERM -- "-$arms" 2>/dev/null; while kill -0 -- "-$arms" 2>/dev/null; do sleep 0.2; done; exit 143' INT TERM
 wait "$arms" || true
 if [[ -f $LOGS/failed ]]; then
   echo "error: $(wc -l <"$LOGS/failed") arms failed, see $(head -n1 "$LOGS/failed"); mend it and run this again" >&2

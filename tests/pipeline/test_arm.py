@@ -62,7 +62,7 @@ def test_it_ends_at_a_stage_that_fails_with_its_exit_code(short, tmp_path):
 
 
 def test_a_signal_reaches_the_stage_at_work(short, tmp_path):
-    """Pretraining answers SIGTERM with a checkpoint."""
+    """Pretraining answers SIGTERM with a checkpoint and exit code 0; the arm does not go on to the next stage."""
     short.write_text(SHORT.replace("sft_tulu: null", "pretrain: {steps: 100000}, sft_tulu: null"))
     runs = tmp_path / "runs"
     arm = start(short, runs)
@@ -71,4 +71,5 @@ def test_a_signal_reaches_the_stage_at_work(short, tmp_path):
         time.sleep(0.1)
     arm.send_signal(signal.SIGTERM)
     output = arm.communicate(timeout=120)[1]
-    assert arm.returncode != 0 and "and saved; run it again to go on" in output
+    assert arm.returncode == 128 + signal.SIGTERM and "and saved; run it again to go on" in output
+    assert not (runs / "short/mul_tokens-s0/export").exists() and "error" not in output

@@ -152,9 +152,7 @@ def test_an_arm_passes_its_options_on_behind_the_stage(cluster):
         assert arm.returncode == 0, output
     called, options = cluster.called(), f"{' '.join(ARM)} {' '.join(words)}"
     assert called[0] == f"python -m pipeline.arm {options}"
-    assert called[1] == "torchrun --standalone --nproc_per_node=2 -m tokenizer.build " + options.replace(
-        " --set", " tokenizer --set"
-    )
+    assert called[1] == "python -m tokenizer.build " + options.replace(" --set", " tokenizer --set")
 
 
 def test_a_study_shares_out_the_gpus_that_are_preset(cluster):
@@ -208,6 +206,29 @@ def test_a_signal_ends_every_arm(cluster, script, number):
         alive = [pid for pid in alive if Path(f"/proc/{pid}").exists()]
         time.sleep(0.05)
     assert not alive
+
+
+def test_an_arm_that_saves_at_a_signal_is_heard_and_waited_for(cluster):
+    """Its last line reaches the log, and the study does not end before it."""
+    saving = (
+        "trap 'sleep 1; echo saved at last >&2; exit 0' TERM\necho $$ >>{calls}\nwhile :; do sleep 0.05; done"
+    )
+    cluster.fake("python", '[[ $2 != pipeline ]] || exec env PYTHONPATH={root} {python} "$@"\n' + saving)
+    study = cluster.open("scripts/study.sh", "study.yaml", SLOTS="4", CUDA_VISIBLE_DEVICES="")
+    while len(cluster.called()) < 4:
+        assert study.poll() is None, study.communicate()
+        time.sleep(0.05)
+    os.kill(study.pid, signal.SIGTERM)
+    study.communicate(timeout=60)
+    logs = [path.read_text() for path in (cluster.root.parent / "runs/study/logs").glob("*.log")]
+    assert len(logs) == 4 and all("saved at last" in log for log in logs)
+
+
+def test_more_slots_than_gpus_is_one_line(cluster):
+    cluster.fake("nvidia-smi", "printf 'GPU %d\\n' 0 1")
+    study = cluster.open("scripts/study.sh", "study.yaml", SLOTS="2")
+    message = study.communicate(timeout=60)[1].splitlines()[-1]
+    assert study.returncode == 2 and message.startswith("error: SLOTS=2: so many arms at once want 4 GPUs")
 
 
 def test_torchrun_leaves_time_to_save(cluster):
