@@ -5,7 +5,7 @@ from typing import NoReturn
 from pipeline.design import Experiment
 from pipeline.errors import UserError
 from pipeline.files import ROOT
-from pipeline.hooks import METRICS, VOCABULARY, hook
+from pipeline.hooks import GROUPED, METRICS, VOCABULARY, hook
 from pipeline.kinds import KINDS, MODEL_KINDS, Refuse, may_follow
 from pipeline.sections import Compare
 
@@ -38,7 +38,7 @@ def check(experiment: Experiment) -> None:
 
 def _check_numbers(experiment: Experiment, refuse: Refuse) -> None:
     """Groups of digits are for conditions that split numbers into them, and there for no other."""
-    grouped = [name for name, own in experiment.conditions.items() if own.numbers in ("left", "right")]
+    grouped = [name for name, own in experiment.conditions.items() if own.numbers in hook(GROUPED)]
     if grouped and experiment.tokenizer.group is None:
         key = f"conditions.{grouped[0]}.numbers"
         refuse(key, "left and right need tokenizer.group, the digits of a group; set it, for example to 3")

@@ -84,7 +84,7 @@ def main(argv: list[str] | None = None) -> None:
     group = args.group or (3 if set(args.numbers) & set(GROUPED) else None)
     colour = args.color == "always" or args.color == "auto" and sys.stdout.isatty()
     for mode, scheme in itertools.product(args.modes, args.numbers):
-        name = NAMES[mode] if args.numbers == ["bpe"] else f"{NAMES[mode]}, numbers: {scheme}"
+        name = NAMES.get(mode, mode) if args.numbers == ["bpe"] else f"{NAMES[mode]}, numbers: {scheme}"
         encoder = Encoder(Condition(name, mode, args.vocabulary, args.base, args.match, scheme, group))
         pieces = tokens(encoder, args.text)
         facts = encoder.count_facts(token for _, token in pieces)
