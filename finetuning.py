@@ -6,6 +6,8 @@ trains.
 """
 
 import copy
+import itertools
+import json
 import math
 import shutil
 import sys
@@ -22,7 +24,7 @@ from transformers import TrainerCallback
 import training
 from pipeline import world
 from pipeline.errors import UserError
-from pipeline.files import forget_lines, read_json, sha256, write_json
+from pipeline.files import forget_lines, sha256, write_json
 from pipeline.progress import Bar
 from pipeline.sections import Grpo, Sft
 from pipeline.stage import Run
@@ -124,16 +126,32 @@ def resume(run: Run, place: Place) -> tuple[str | None, int]:
 
 
 def _last_whole(folder: Path) -> int:
+    """The step of the last checkpoint whose bytes are those that were saved, 0 without any; later ones get other names.
+
+    Raises UserError for what cannot be read, which is no damage.
+    """
     there = [path.parent for path in folder.glob(f"checkpoint-*/{SUMS}")]
     steps = {int(path.name.removeprefix("checkpoint-")): path for path in there}
     for step, path in sorted(steps.items(), reverse=True):
-        try:
-            if read_json(path / SUMS) == sums(path):
-                return step
-        except UserError:  # a file of it is gone, or unreadable
-            pass
-        print(f"{path}: damaged since it was saved; an earlier one is taken, or the start", file=sys.stderr)
+        if _is_whole(path):
+            return step
+        names = (path.with_name(f"damaged{number}-{path.name}") for number in itertools.count(1))
+        path.rename(
+            aside := next(name for name in names if not name.exists())
+        )  # transformers would remove it
+        message = "damaged since it was saved; an earlier one is taken, or the start"
+        print(f"{path}: {message}; it is now {aside.name}", file=sys.stderr)
     return 0
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    try:
+        saved = json.loads((checkpoint / SUMS).read_bytes())
+    except ValueError:
+        return False
+    except OSError as error:
+        raise UserError(f"{checkpoint / SUMS}: cannot be read: {error.strerror}") from None
+    return all((checkpoint / name).exists() for name in SAVED) and saved == sums(checkpoint)
 
 
 def sums(checkpoint: Path) -> dict[str, str]:

@@ -100,10 +100,10 @@ def tune(device: torch.device) -> None:
     """Settings of this process under which fp32 products and, on CPUs, large tensors cost least.
 
     They are chosen by what the processor can do and not by a stopwatch: with another choice come other bits.
-    CUDA: TF32. CPUs: PyTorch leaves fp32 products to MKL, whose rate with AVX-512 on AMD is half of oneDNN's (90
-    against 210 GFLOP/s on a Zen 5 core; with AVX2 alone the two are equal), unless they may be bf16; without AMX
-    oneDNN computes them in fp32 all the same, which is looked at here and not assumed. And glibc keeps what is
-    freed: giving it back costs a tenth (AVX2) to a fifth (AVX-512) of a step in page faults.
+    CUDA: TF32. CPUs: PyTorch leaves fp32 products to MKL unless they may be bf16; then they are oneDNN's, which
+    without AMX computes them in fp32 all the same: that is looked at here and not assumed. And glibc keeps what is
+    freed, so that a step has fewer page faults. On the one processor measured (AMD, AVX-512; four noisy rounds of
+    `scripts.bench.pretrain --gains`) a step was slower without either; how much, and elsewhere, is not known well.
     """
     torch.set_float32_matmul_precision("high" if device.type == "cuda" else "medium")
     if device.type == "cpu":
@@ -215,8 +215,25 @@ def optimizers(
     ]
     if name == "muon":
         muon = torch.optim.Muon(inside, lr, weight_decay, adjust_lr_fn="match_rms_adamw")
+        muon.register_step_pre_hook(_hold)
         chosen.append(muon)
     return chosen
+
+
+def _hold(muon: torch.optim.Optimizer, *_: Any) -> None:
+    """Let Muon change no weight where its `found_inf` is 1, as fused AdamW does, without reading the device.
+
+    Then gradient, momentum (which is lost) and decay are 0, and so is the update.
+    """
+    found_inf = getattr(muon, "found_inf", None)
+    if found_inf is None:
+        return
+    for group in muon.param_groups:
+        # float64, in which the product with the learning rate is computed where nothing is held
+        group["weight_decay"] = muon.defaults["weight_decay"] * (1 - found_inf.double())
+        for p in group["params"]:
+            for tensor in (p.grad, *muon.state[p].values()):
+                tensor.masked_fill_(found_inf.bool(), 0.0)
 
 
 # --- memory -------------------------------------------------------------------------------------------------

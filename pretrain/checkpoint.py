@@ -3,10 +3,11 @@
 A file holds every parameter under its name, what the optimizers keep of it under `exp_avg.` and the name and
 the like, and in its header the step, the losses that no log line holds yet, and the SHA-256 of it all. It is
 written aside, flushed to disk and renamed, so that a kill at any moment leaves the checkpoints before it. One
-whose bytes are no longer those that were written is passed over, and said.
+whose bytes are no longer those that were written is passed over, and said; it is kept under another name.
 """
 
 import hashlib
+import itertools
 import json
 import os
 import sys
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from pipeline import world
 from pipeline.errors import UserError
+from pipeline.files import obey_umask
 
 Optimizers = list[torch.optim.Optimizer]
 
@@ -37,9 +39,8 @@ def save(
                     tensors[f"{key}.{name}"] = kept.contiguous().cpu()
     path, state = directory / f"{step:08}.safetensors", {"step": str(step), "losses": json.dumps(losses)}
     write(path, tensors, state | {"sha256": _sha256(tensors, state)})
-    later = [file for file in _files(directory) if file.name > path.name]  # damaged, so passed over
-    earlier = [file for file in _files(directory) if file.name <= path.name]
-    for old in [*later, *earlier[:-keep], *directory.glob(".*")]:  # hidden: a kill's, half written
+    so_far = [file for file in _files(directory) if file.name <= path.name]
+    for old in [*so_far[:-keep], *directory.glob(".*")]:  # hidden: a kill's, half written
         old.unlink()
 
 
@@ -47,11 +48,7 @@ def write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> N
     """A safetensors file in one rename."""
     aside = path.with_name(f".{path.name}")
     save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, aside, metadata)
-    umask = os.umask(0)
-    os.umask(umask)
-    aside.chmod(
-        0o666 & ~umask
-    )  # safetensors lets nobody else read (github.com/huggingface/safetensors/issues/782)
+    obey_umask(aside)
     for place in (aside, path.parent):
         descriptor = os.open(place, os.O_RDONLY)
         os.fsync(descriptor)
@@ -66,15 +63,19 @@ def load(directory: Path, model: nn.Module, optimizers: Optimizers) -> tuple[int
     for path in reversed(files):
         try:
             state, tensors = _read(path)
-            _restore(int(state["step"]), tensors, model, optimizers)
-        except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
+            step, losses = int(state["step"]), json.loads(state["losses"])
+        except OSError as error:
+            message = f"cannot be read ({error}), which is no damage to it; mend that and run it again"
+            raise UserError(f"{path}: {message}") from None
+        except (SafetensorError, ValueError, KeyError) as error:
             if world.RANK == 0:
                 message = str(error).splitlines()[0]
                 print(f"{path}: is damaged ({message}), so the one before is taken", file=sys.stderr)
             continue
+        _restore(step, tensors, model, optimizers)
         if world.RANK == 0:
-            print(f"going on from step {int(state['step']):,}", file=sys.stderr)
-        return int(state["step"]), json.loads(state["losses"])
+            print(f"going on from step {step:,}", file=sys.stderr)
+        return step, losses
     if files:
         raise UserError(
             f"{directory}: every checkpoint in it is damaged; remove it to start from the first step"
@@ -82,10 +83,19 @@ def load(directory: Path, model: nn.Module, optimizers: Optimizers) -> tuple[int
     return 0, []
 
 
+def set_aside(directory: Path, step: int) -> None:
+    """Rename the checkpoints of later steps, which `load` passed over on every rank, and say so."""
+    for path in _files(directory) if world.RANK == 0 else []:
+        if int(path.stem) > step:
+            names = (path.with_name(f"{path.name}.aside{number}") for number in itertools.count(1))
+            path.rename(aside := next(name for name in names if not name.exists()))
+            print(f"{path}: is now {aside.name}, should anything in it be wanted", file=sys.stderr)
+
+
 def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     """A file's state and tensors. Raises ValueError unless they are those that were written."""
     with safe_open(path, "pt") as file:
-        state = dict(file.metadata())
+        state = dict(file.metadata() or {})
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dict
     if state.pop("sha256") != _sha256(tensors, state):
         raise ValueError("its bytes are not those that were written")

@@ -25,8 +25,15 @@ class Network:
     `refuse(key, why)` raises UserError for a key of the stage.
     """
 
-    def __init__(self, model: GPT, spec: Pretrain, place: Place, refuse: Refuse):
-        self.model, self.place, self.refuse = model, place, refuse
+    def __init__(
+        self,
+        model: GPT,
+        optimizers: list[torch.optim.Optimizer],
+        spec: Pretrain,
+        place: Place,
+        refuse: Refuse,
+    ):
+        self.model, self.optimizers, self.place, self.refuse = model, optimizers, place, refuse
         self.poisoned = torch.zeros((), device=place.device)  # 1 once a loss or gradient was not finite
         self.share = spec.batch_size // place.world  # windows of a step, for this rank
         self.block_size = spec.block_size
@@ -57,8 +64,7 @@ class Network:
 
     def attempt(self, size: int) -> None:
         """A forward and backward pass on `size` windows that trains nothing and needs no other rank."""
-        moments = 2 * sum(p.numel() for p in self.model.parameters())  # AdamW makes them in its first step
-        room = torch.empty(moments, device=self.place.device)
+        room = torch.empty(_moments_to_come(self.optimizers), device=self.place.device)
         ids = torch.zeros(size, self.block_size + 1, dtype=torch.long, device=self.place.device)
         try:
             with self.alone(), self.autocast():
@@ -100,6 +106,18 @@ class Network:
             self.forward = self.distributed
             message = message or "on another process"
             print(f"torch.compile failed, so training is eager and slower: {message[:200]}", file=sys.stderr)
+
+
+def _moments_to_come(optimizers: list[torch.optim.Optimizer]) -> int:
+    """Numbers that the optimizers will keep of parameters they have not yet stepped, nor got from a checkpoint."""
+    kept = {torch.optim.AdamW: 2, torch.optim.Muon: 1}  # moments of each number
+    return sum(
+        kept[type(optimizer)] * p.numel()
+        for optimizer in optimizers
+        for group in optimizer.param_groups
+        for p in group["params"]
+        if not optimizer.state.get(p)
+    )
 
 
 def refuse_cpu(config: GPTConfig, device: torch.device) -> None:

@@ -10,7 +10,7 @@ save_every if you like. A loss or gradient that is not finite ends the run befor
 same hardware, threads, world size and micro-batch give the same bits.
 
 The host never waits for the GPU inside a step: a step's loss, and whether it was finite, are read one step
-later, when the next is already queued. Until then a flag on the device itself keeps AdamW from stepping.
+later, when the next is already queued. Until then a flag on the device itself keeps the optimizers from stepping.
 """
 
 import contextlib
@@ -50,8 +50,8 @@ def update(
 ) -> Tensor:
     """One step on this rank's windows, int64 (n, T + 1): [loss, gradient norm, ranks told to stop].
 
-    The report is on the device, the same on all ranks. AdamW updates nothing if loss or gradient is not finite,
-    nor in any later step.
+    The report is on the device, the same on all ranks. No weight changes if loss or gradient is not finite, nor
+    in any later step.
     """
     place, loss = network.place, torch.zeros((), device=windows.device)
     parts = windows.split(network.micro_batch)
@@ -69,7 +69,7 @@ def update(
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["lr"] = lr
-        optimizer.found_inf = network.poisoned  # at 1, fused AdamW does nothing
+        optimizer.found_inf = network.poisoned  # at 1, its step changes no weight
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
     return report
@@ -92,10 +92,11 @@ def train(run: stage.Run, place: Place) -> None:
     saved = run.dir / "checkpoints"
     step, losses = checkpoint.load(saved, model, optimizers)
     refuse_other_steps(saved, place.gather(step))
+    checkpoint.set_aside(saved, step)
     # A checkpoint comes before the looks at its own step, so those are looked at again.
     forget_lines(run.dir / "metrics.jsonl", step, lambda line: line["step"] + ("loss" not in line) / 2)
     dashboard = training.dashboards(run, spec.report_to, step)
-    network = Network(model, spec, place, run.refuse)
+    network = Network(model, optimizers, spec, place, run.refuse)
     looks = Looks(run, encoder, place, network.autocast)
     meter = Meter(spec.batch_size * spec.block_size, steps, place, model.flops_per_token(), losses)
     reports: deque[tuple[int, Tensor]] = deque()  # steps under way and their reports

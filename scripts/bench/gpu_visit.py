@@ -112,7 +112,7 @@ class Training:
         self.spec, self.visit = Pretrain(**words | keys), visit
         self.model = GPT(visit.config).init_weights(0).to(visit.device)
         self.optimizers = optimizers(self.model, self.spec.optimizer, 6e-4, (0.9, 0.95), 0.1)
-        self.network = Network(self.model, self.spec, visit.place, refuse)
+        self.network = Network(self.model, self.optimizers, self.spec, visit.place, refuse)
         shape = self.spec.batch_size, self.spec.block_size + 1
         self.windows = torch.randint(1000, shape, generator=torch.Generator().manual_seed(0)).to(visit.device)
 

@@ -53,7 +53,7 @@ class Ours:
     def __init__(self, config: GPTConfig, spec: Pretrain, place: Place):
         self.spec, self.model = spec, GPT(config).init_weights(0).to(place.device)
         self.optimizers = optimizers(self.model, spec.optimizer, spec.lr, spec.betas, spec.weight_decay)
-        self.network = Network(self.model, spec, place, refuse)
+        self.network = Network(self.model, self.optimizers, spec, place, refuse)
         self.micro_batch, self.compiled = self.network.micro_batch, self.network.compiled
 
     def step(self, windows: Tensor) -> None:

@@ -71,8 +71,8 @@ class Training:
     def __init__(self, **keys):
         asked, self.clip = spec(**keys), spec(**keys).clip
         self.model = GPT(CONFIG).init_weights(0)
-        self.network = Network(self.model, asked, HERE, refuse)
         self.optimizers = optimizers(self.model, asked.optimizer, asked.lr, asked.betas, asked.weight_decay)
+        self.network = Network(self.model, self.optimizers, asked, HERE, refuse)
 
     def step(self, batch: torch.Tensor, lr: float = 1e-3) -> torch.Tensor:
         return train.update(self.network, self.optimizers, batch, lr, self.clip)
@@ -183,6 +183,43 @@ def test_out_of_memory_is_one_line_with_a_value_that_fits(words, tmp_path, monke
     assert "\n" not in str(error.value)
 
 
+def test_micro_batch_auto_keeps_room_only_for_moments_that_are_not_there_yet(words, tmp_path, monkeypatch):
+    """A device with room for either the moments or nothing: after a resume the optimizer holds them."""
+    steps, empty = signal_at(20, monkeypatch), torch.empty
+
+    def bounded(*size, **kwargs):
+        if isinstance(size[0], int) and size[0] > 10_000:  # shapes of weights come as tuples
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB")
+        return empty(*size, **kwargs)
+
+    with monkeypatch.context() as patch, pytest.raises(UserError, match="not even 1 fits"):
+        patch.setattr(torch, "empty", bounded)
+        train.main(changed(words, micro_batch="auto"))
+    train.main(changed(words, micro_batch=8))
+    assert 20 < len(steps) < 40
+    monkeypatch.setattr(torch, "empty", bounded)
+    train.main(changed(words, micro_batch="auto"))
+    record = json.loads((tmp_path / "changed/mul_tokens-s0/pretrain/stage.json").read_text())["record"]
+    assert record["micro_batch"] == 8
+
+
+@pytest.mark.parametrize(
+    "look, part, key",
+    [("validate", "bpb.document_nats", "eval_every"), ("hellaswag", "logprobs", "hellaswag_every")],
+)
+def test_a_look_that_does_not_fit_is_one_line(look, part, key, words, monkeypatch):
+    def full(*args):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    monkeypatch.setattr(looks, "load_task", lambda *args: (load(*args)[0][:4], {}))
+    monkeypatch.setattr(f"pretrain.looks.{part}", full)
+    with pytest.raises(
+        UserError, match=rf"stages.pretrain.{key}: .* does not fit .* run it again on"
+    ) as error:
+        train.main(changed(words, hellaswag_every=10, hellaswag="sample", block_size=64))
+    assert "\n" not in str(error.value)
+
+
 def test_the_loss_reported_is_the_models_own():
     with torch.no_grad():
         logits = GPT(CONFIG).init_weights(0)(windows()[:, :-1])
@@ -191,8 +228,9 @@ def test_the_loss_reported_is_the_models_own():
     assert expected == pytest.approx(math.log(CONFIG.vocab_size), abs=0.5)  # a narrow model starts wide
 
 
-def test_what_is_not_finite_updates_nothing_then_or_later():
-    training = Training()
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_what_is_not_finite_updates_nothing_then_or_later(optimizer):
+    training = Training(optimizer=optimizer)
     training.step(windows())
     before = training.parameters()
     bias = training.model.ln_f.bias
@@ -458,6 +496,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_said(damage, words, tmp_path, m
     train.main(words)
     lines = capsys.readouterr().err
     assert f"{last.name}: is damaged" in lines and f"going on from step {int(before.stem)}" in lines
+    assert (broken / "checkpoints" / f"{last.name}.aside1").exists()
     assert (broken / "model.safetensors").read_bytes() == whole
 
 
@@ -469,12 +508,57 @@ def test_without_a_whole_checkpoint_it_does_not_silently_start_again(words, tmp_
         train.main(words)
 
 
-def test_a_checkpoint_of_a_later_step_is_gone_once_one_is_written(tmp_path):
+@pytest.fixture
+def saved(tmp_path) -> tuple[Training, Path]:
+    """A training with checkpoints of its steps 10 and 20."""
     training = Training()
     training.step(windows())
-    for step in (20, 30, 10):
+    for step in (10, 20):
         checkpoint.save(tmp_path, step, [], training.model, training.optimizers, keep=2)
-    assert [file.name for file in tmp_path.iterdir()] == ["00000010.safetensors"]
+    return training, tmp_path
+
+
+@pytest.mark.parametrize("place", ["safe_open", "_restore"])
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()])
+def test_a_checkpoint_that_does_not_fit_into_memory_is_not_damaged(place, error, saved, monkeypatch, capsys):
+    training, folder = saved
+
+    def full(*args):
+        raise error
+
+    monkeypatch.setattr(checkpoint, place, full)
+    with pytest.raises(type(error)):
+        checkpoint.load(folder, training.model, training.optimizers)
+    assert "damaged" not in capsys.readouterr().err
+
+
+def test_a_checkpoint_that_cannot_be_read_is_not_damaged(saved, monkeypatch):
+    training, folder = saved
+
+    def broken_disk(*args):
+        raise OSError("Input/output error (os error 5)")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "safe_open", broken_disk)
+        with pytest.raises(UserError, match=r"00000020.safetensors: cannot be read \(.*no damage"):
+            checkpoint.load(folder, training.model, training.optimizers)
+    assert checkpoint.load(folder, training.model, training.optimizers)[0] == 20
+
+
+def test_later_checkpoints_are_kept_under_another_name(saved, capsys):
+    training, folder = saved
+    damaged = []
+    for _ in range(2):
+        damaged.append((folder / "00000020.safetensors").read_bytes()[:-1])
+        (folder / "00000020.safetensors").write_bytes(damaged[-1])
+        assert checkpoint.load(folder, training.model, training.optimizers)[0] == 10
+        checkpoint.set_aside(folder, 10)
+        checkpoint.save(folder, 20, [], training.model, training.optimizers, keep=2)
+    aside = [f"00000020.safetensors.aside{number}" for number in (1, 2)]
+    whole = ["00000010.safetensors", "00000020.safetensors"]
+    assert {file.name for file in folder.iterdir()} == {*whole, *aside}
+    assert [(folder / name).read_bytes() for name in aside] == damaged
+    assert "00000020.safetensors: is now 00000020.safetensors.aside2" in capsys.readouterr().err
 
 
 def test_muon_goes_on_exactly(words, tmp_path, monkeypatch):

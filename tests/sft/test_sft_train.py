@@ -2,6 +2,8 @@
 
 import contextlib
 import dataclasses
+import errno
+import hashlib
 import json
 import os
 import subprocess
@@ -19,7 +21,7 @@ import finetuning
 import training
 from pipeline import stage, world
 from pipeline.errors import UserError
-from pipeline.files import ROOT
+from pipeline.files import ROOT, write_json
 from sft import train, trl_trainer
 from sft.batches import Shape, group, take
 from sft.curriculum import parts
@@ -27,6 +29,7 @@ from tokenizer import encode
 from tokenizer.chat import IGNORE
 from tokenizer.conditions import Condition
 from tokenizer.encode import Encoder
+from training import Place
 
 CPU = pytest.mark.skipif(torch.cuda.is_available(), reason="exact on CPUs")
 YAML = """
@@ -393,8 +396,32 @@ def test_a_damaged_checkpoint_is_passed_over_and_damaged_lines_are_said(arms, ki
     tune(arms, "flipped")
     told = capsys.readouterr().err
     assert "checkpoint-4: damaged since it was saved; an earlier one is taken" in told
+    assert "it is now damaged1-checkpoint-4" in told  # a name that transformers does not remove
     assert "metrics.jsonl: 2 lines cannot be read and are removed" in told
     assert differ(weights(undisturbed), weights(directory)) == 0 and log(directory) == log(undisturbed)
+
+
+def test_a_checkpoint_that_cannot_be_read_is_not_damaged(tmp_path, monkeypatch, capsys):
+    for step in (2, 4):
+        checkpoint = tmp_path / f"checkpoints/checkpoint-{step}"
+        checkpoint.mkdir(parents=True)
+        for name in finetuning.SAVED:
+            (checkpoint / name).write_text(name)
+        write_json(checkpoint / finetuning.SUMS, finetuning.sums(checkpoint))
+    run, place = SimpleNamespace(dir=tmp_path), Place(torch.device("cpu"))
+
+    def broken(*args, **kwargs):
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(hashlib, "file_digest", broken)
+        with pytest.raises(UserError, match="checkpoint-4/model.safetensors: cannot be read: Input/output"):
+            finetuning.resume(run, place)
+    assert finetuning.resume(run, place) == (str(checkpoint), 4) and not capsys.readouterr().err
+    (checkpoint / "optimizer.pt").unlink()
+    assert finetuning.resume(run, place)[1] == 2
+    (aside,) = (tmp_path / "checkpoints").glob("damaged*")
+    assert "checkpoint-4: damaged since" in capsys.readouterr().err and aside.name == "damaged1-checkpoint-4"
 
 
 def test_a_stage_killed_before_it_is_declared_done_has_lost_no_step(arms, monkeypatch):
