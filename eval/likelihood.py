@@ -33,21 +33,38 @@ def _outcome(item: MultipleChoice, endings: list[list[float]]) -> dict:
     return outcome | {"gold_bits": bits, "gold_bytes": len(f" {item.endings[item.label]}".encode())}
 
 
-def gold_bits(model: GPT, encoder: Encoder, questions: list[Question], batch_size: int) -> list[dict]:
-    """`gold_bits` and `gold_bytes` of each reference answer; nothing where there is none, or it does not fit."""
-    known = [i for i, question in enumerate(questions) if question.solution is not None]
+def gold_bits(
+    model: GPT, encoder: Encoder, plain: list[Encoder], questions: list[Question], batch_size: int
+) -> list[dict]:
+    """`gold_bits` and `gold_bytes` of each reference answer; nothing where there is none, or it does not fit.
+
+    It has to fit in the `plain` spellings (tokenizer.encode.every_split), so that all conditions score the same;
+    `gold_n` in summary.json would tell of a vocabulary whose tokens are longer than what they stand for.
+    """
     scores: list[dict] = [{} for _ in questions]
-    if not encoder.condition.invertible or not known:
+    if not encoder.condition.invertible:
         return scores
-    texts = [f" {questions[i].solution.strip()}" for i in known]
-    asked = [
-        (questions[i].prompt(encoder), [*encoder.encode_facts(text), encoder.eos])
-        for i, text in zip(known, texts)
-    ]
-    for i, text, nats in zip(known, texts, logprobs(model, asked, batch_size)):
-        if nats is not None:
-            scores[i] = {"gold_bits": _bits(sum(nats)), "gold_bytes": len(text.encode())}
+    context = model.config.block_size
+    known = {
+        i: asked
+        for i, question in enumerate(questions)
+        if question.solution is not None
+        and all(sum(map(len, _request(question, each))) <= context for each in plain)
+        and sum(map(len, asked := _request(question, encoder))) <= context
+    }
+    for i, nats in zip(known, logprobs(model, list(known.values()), batch_size)):
+        size = len(_solution(questions[i]).encode())
+        scores[i] = {"gold_bits": _bits(sum(nats)), "gold_bytes": size}
     return scores
+
+
+def _request(question: Question, encoder: Encoder) -> tuple[list[int], list[int]]:
+    """(ids of the prompt, ids of the reference answer)."""
+    return question.prompt(encoder), [*encoder.encode_facts(_solution(question)), encoder.eos]
+
+
+def _solution(question: Question) -> str:
+    return f" {question.solution.strip()}"
 
 
 def _bits(nats: float) -> float:

@@ -136,7 +136,7 @@ def _score(rows: list[dict]) -> dict:
     score |= {"floor": floor, "floor_answer": constant}
     if scored := [row for row in rows if row.get("gold_bits") is not None]:
         bits, size = (sum(row[key] for row in scored) for key in ("gold_bits", "gold_bytes"))
-        score["gold_bits_per_byte"] = bits / size
+        score |= {"gold_bits_per_byte": bits / size, "gold_n": len(scored)}
     return score
 
 
@@ -157,6 +157,8 @@ def report(summary: dict) -> None:
         if score["n"] < FEW and name in summary["sets"]:
             line += f"; of so few problems ({score['n']}) an accuracy says little"
         line += "".join(f"; skipped {count} {reason}" for reason, count in score["skipped"].items())
+        if long := score["n"] - score.get("gold_n", score["n"]):
+            line += f"; {long} reference answers not scored"
         if cut := score.get("cut_by_context"):
             line += f"; {cut} cut by the context"
         print(line, file=sys.stderr)

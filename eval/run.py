@@ -7,7 +7,8 @@ outcomes.parquet has a row for every problem, probe and HellaSwag row: `set` (a 
 probes.KIND), `id` (hash of the question), what was asked, the raw token ids, the rendered completion, what
 was read and whether it was right. summary.json is worked out from it: accuracies with Wilson's 95% interval
 and, beside each, the floor that the best constant answer reaches; bits per byte of the reference answers;
-errors sorted; strata; fact tokens; bits per byte. Rows that cannot be asked are skipped, counted and reported.
+errors sorted; strata; fact tokens; bits per byte. Rows that cannot be asked are skipped, counted and reported;
+one that fits the context in some ways of splitting numbers only is skipped in every condition of its experiment.
 Decoding is greedy.
 """
 
@@ -38,6 +39,7 @@ from pipeline.errors import UserError, cli
 from pipeline.files import data_dir
 from pipeline.identity import stage_dir
 from pipeline.sections import Eval, ProblemSet
+from tokenizer import encode
 from tokenizer.encode import Encoder
 
 PATCHES = 50  # replies with a replaced token, at most, in each set
@@ -49,6 +51,11 @@ class Asked(NamedTuple):
     questions: list[tuple[str, Question]]  # with the name of the set
     choices: dict[str, list[MultipleChoice]]  # by set
     skipped: dict[str, Counter]  # by set, how many rows for which reason
+
+    def count(self) -> Counter:
+        """How many items each set holds."""
+        sizes = Counter({name: len(items) for name, items in self.choices.items()})
+        return sizes + Counter(name for name, _ in self.questions)
 
 
 def load_sets(spec: Eval, encoder: Encoder) -> Asked:
@@ -67,26 +74,24 @@ def load_sets(spec: Eval, encoder: Encoder) -> Asked:
     return asked
 
 
-def ask(
-    model: GPT, encoder: Encoder, prompts: list[list[int]], spec: Eval, progress=None
-) -> list[list[int] | None]:
-    """Greedy replies as ids; None for a prompt that fills the context."""
+def ask(model: GPT, encoder: Encoder, prompts: list[list[int]], spec: Eval, progress=None) -> list[list[int]]:
+    """Greedy replies as ids; each prompt has to leave room for one."""
     kwargs = {"eos": encoder.eos, "suppress": encoder.suppressed, "batch_size": spec.batch_size}
     return generate(model, prompts, spec.max_new_tokens, progress=progress, **kwargs)
 
 
 def evaluate(
-    model: GPT, encoder: Encoder, spec: Eval, validation: Path | None, bar: Callable
+    model: GPT, encoder: Encoder, plain: list[Encoder], spec: Eval, validation: Path | None, bar: Callable
 ) -> tuple[list[dict], dict, dict]:
     """(rows of eval.outcomes, summary, for the record: seconds of each part, and the sandbox that was in force).
 
-    `validation` is a prepared data directory, for bits per byte; None leaves them out. `bar(total, unit)`
-    opens a progress bar. Raises UserError for an empty problem set and for NaN logits.
+    `plain` (tokenizer.encode.every_split) decides what fits the context. `validation` is a prepared data directory,
+    for bits per byte; None leaves them out. `bar(total, unit)` opens a progress bar. Raises UserError for an empty
+    problem set and for NaN logits.
     """
-    asked = load_sets(spec, encoder)
+    asked = fitting(load_sets(spec, encoder), plain, model.config.block_size)
     documents = bpb.load(validation) if validation else None
     prompts = [question.prompt(encoder) for _, question in asked.questions]
-    _check_lengths(asked, prompts, model.config.block_size)
     seconds: dict[str, float] = {}
     with bar(len(prompts) + sum(map(len, asked.choices.values())), "items") as progress:
         with _timed(seconds, "generation"):
@@ -98,7 +103,7 @@ def evaluate(
                 progress.update(len(items))
     with _timed(seconds, "gold_bits"):
         questions = [question for _, question in asked.questions]
-        gold = likelihood.gold_bits(model, encoder, questions, spec.batch_size)
+        gold = likelihood.gold_bits(model, encoder, plain, questions, spec.batch_size)
     with _timed(seconds, "patching"):
         patches = patch(model, encoder, spec, asked.questions, prompts, replies)
     with _timed(seconds, "bits_per_byte"):
@@ -106,42 +111,43 @@ def evaluate(
     rows = [
         question_row(encoder, name, question, reply, spec.max_new_tokens) | own
         for (name, question), reply, own in zip(asked.questions, replies, gold)
-        if reply
     ]
     with _timed(seconds, "programs"):
         sandbox = run_programs(rows)
     rows += _choice_rows(asked, scored)
-    _count_unasked(asked, replies, scored)
     summary = summarise(rows, asked.skipped) | {"patching": patches, "bits_per_byte": bits}
     return rows, summary, {"seconds_of": seconds, "sandbox": sandbox}
 
 
-def _check_lengths(asked: Asked, prompts: list[list[int]], context: int) -> None:
-    """Raises UserError, before any is asked, if all problems of a set are too long."""
-    count = Counter(name for name, _ in asked.questions)
-    long = Counter(name for (name, _), prompt in zip(asked.questions, prompts) if len(prompt) >= context)
-    for name in (name for name, number in long.items() if number == count[name]):
-        raise UserError(
-            f"eval.sets.{name}: none of its problems could be asked: all {count[name]} are longer than the "
-            f"context of {context}; give shorter ones, or a model with a longer context"
-        )
+def fitting(asked: Asked, plain: list[Encoder], context: int) -> Asked:
+    """What fits the context in every one of the plain spellings; the others are counted.
+
+    Raises UserError, before any is asked, if all problems of a set are too long.
+    """
+    questions = [(name, question) for name, question in asked.questions if question.fits(plain, context)]
+    choices = {
+        name: [item for item in items if item.fits(plain, context)] for name, items in asked.choices.items()
+    }
+    kept = Asked(questions, choices, asked.skipped)
+    left = kept.count()
+    for name, count in asked.count().items():
+        if not left[name]:
+            raise UserError(
+                f"eval.sets.{name}: none of its problems could be asked: all {count} are longer than the "
+                f"context of {context}; give shorter ones, or a model with a longer context"
+            )
+        if long := count - left[name]:
+            asked.skipped.setdefault(name, Counter())["longer than the context"] += long
+    return kept
 
 
 def _choice_rows(asked: Asked, scored: dict[str, list[dict | None]]) -> list[dict]:
     rows = []
     for name, outcomes in scored.items():
         for item, outcome in zip(asked.choices[name], outcomes):
-            if outcome:
-                row = {"set": name, "id": item.id, "question": item.context, "gold": str(item.label)}
-                rows.append(row | {"correct": outcome.pop("acc_norm")} | outcome | item.columns)
+            row = {"set": name, "id": item.id, "question": item.context, "gold": str(item.label)}
+            rows.append(row | {"correct": outcome.pop("acc_norm")} | outcome | item.columns)
     return rows
-
-
-def _count_unasked(asked: Asked, replies: list, scored: dict[str, list[dict | None]]) -> None:
-    unasked = [name for (name, _), reply in zip(asked.questions, replies) if reply is None]
-    unasked += [name for name, outcomes in scored.items() for outcome in outcomes if outcome is None]
-    for name in unasked:
-        asked.skipped.setdefault(name, Counter())["longer than the context"] += 1
 
 
 def _bits_per_byte(
@@ -158,7 +164,7 @@ def patch(
     """By set, how many of at most PATCHES replies follow a replaced fact token: see eval.grading.patching."""
     cases: dict[str, list] = {}
     for (name, question), prompt, reply in zip(questions, prompts, replies):
-        if reply and len(cases.get(name, ())) < PATCHES:
+        if len(cases.get(name, ())) < PATCHES:
             answer = question.grade(encoder.render(reply), question.gold)["answer"]
             case = patching.case(encoder, reply, answer)
             if case and len(prompt) + len(case.head) < model.config.block_size:
@@ -193,9 +199,10 @@ def main(argv: list[str] | None = None) -> None:
         if run is None:
             return
         model, encoder = open_model(run.parent / "model", run.spec.precision)
+        plain = encode.every_split(encoder.condition, run.experiment)
         prepare = run.experiment.ancestor(run.name, "prepare")
         validation = prepare and stage_dir(run.experiment, run.condition, run.seed, prepare)
-        rows, summary, record = evaluate(model, encoder, run.spec, validation, run.bar)
+        rows, summary, record = evaluate(model, encoder, plain, run.spec, validation, run.bar)
         tokens = sum(len(row["tokens"]) for row in rows if "tokens" in row)
         run.finish(write(run.dir, rows, summary), tokens=tokens, examples=len(rows), **record)
     report(summary)
@@ -241,7 +248,7 @@ def _any_model(argv: list[str]) -> None:
     def bar(total: int, unit: str) -> tqdm:
         return tqdm(total=total, unit=f" {unit}")
 
-    rows, summary, _ = evaluate(model, encoder, spec, None, bar)
+    rows, summary, _ = evaluate(model, encoder, encode.every_split(encoder.condition), spec, None, bar)
     args.out.mkdir(parents=True)
     write(args.out, rows, summary)
     report(summary)

@@ -1,8 +1,9 @@
 """Which problems GRPO trains on: those that its parent solves sometimes, in an order that is written out.
 
 A prompt that is always or never solved gives groups without differences, which teach nothing. Candidates come
-from the training rows, the dev rows apart; questions are never rewritten, so every condition of a seed gets
-the same ones, and keeps those that its own parent solves sometimes.
+from the training rows, the dev rows apart; questions are never rewritten, and one has to fit however a
+condition splits numbers, so every condition of a seed gets the same ones, and keeps those that its own parent solves
+sometimes.
 """
 
 import random
@@ -15,6 +16,7 @@ from eval.tasks.task import Question, read
 from pipeline.files import read_json, write_json
 from pipeline.rows import load_rows, split_dev
 from pipeline.stage import Run
+from tokenizer import encode
 from tokenizer.encode import Encoder
 
 Solve = Callable[[list[list[int]], list[str]], list[int]]  # (prompts, golds) → right ones of `pass_at`
@@ -33,7 +35,8 @@ def choose(run: Run, encoder: Encoder, context: int, solve: Solve) -> tuple[list
     skipped += more
     drawn = random.Random(run.seed).sample(problems, min(spec.prompts, len(problems)))
     ids = {p.id: p.prompt(encoder) for p in drawn}
-    fitting = [p for p in drawn if len(ids[p.id]) + spec.max_new_tokens <= context]
+    plain = encode.every_split(encoder.condition, run.experiment)
+    fitting = [p for p in drawn if p.fits(plain, context, spec.max_new_tokens)]
     needed = spec.batch_size // spec.group_size  # prompts of a step
     if len(fitting) < needed:
         fit = f"of {len(drawn)} drawn {len(fitting)} fit beside {spec.max_new_tokens} new tokens"

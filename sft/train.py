@@ -10,12 +10,12 @@ starts again.
 
 import sys
 from collections import Counter
-from collections.abc import Collection, Iterator
-from dataclasses import replace
+from collections.abc import Iterator
 
 import training
 from pipeline import world
 from pipeline.errors import UserError, cli
+from pipeline.experiment import Experiment
 from pipeline.files import read_json
 from pipeline.formats import described
 from pipeline.sections import Sft
@@ -30,10 +30,9 @@ from training import Place
 def schedule(run: Run, encoder: Encoder, shape: Shape) -> tuple[list[Unit], list[dict]]:
     """All units in the order of training, `batch_size` of them a step, and what became of each part's rows."""
     ordered, records = [], []
-    splits = {own.numbers for own in run.experiment.conditions.values()}
     for number, part in enumerate(parts(run.spec)):
         tally: Counter = Counter()
-        units = units_of(part, run.spec, (run.seed, number), encoder, tally, splits)
+        units = units_of(part, run.spec, (run.seed, number), encoder, tally, run.experiment)
         with run.bar(round(part.amount), part.budget) as bar:
             taken = take(units, part, run.spec.batch_size, shape, bar.update)
         ordered += group(taken, run.spec.batch_size, (run.seed, number))
@@ -50,15 +49,15 @@ def units_of(
     seed: tuple,
     encoder: Encoder,
     tally: Counter,
-    splits: Collection[str] = ("bpe",),
+    experiment: Experiment | None = None,
 ) -> Iterator[Unit]:
     """A part's units without end, in the order of `seed`; `tally` counts its rows.
 
-    `splits`: how the experiment's conditions split numbers. A row has to fit in each of them.
+    A row has to fit in every condition of the experiment.
     """
     table, conversations = load(part, tally), TASKS[part.task]
     tally["read"] += tally.total()
-    plain = [Encoder(replace(encoder.condition.plain, numbers=split)) for split in sorted(splits)]
+    plain = encode.every_split(encoder.condition, experiment)
 
     def convert(numbers: list[int]) -> Iterator[Row | str]:
         for messages in conversations([table[i] for i in numbers], spec, encoder.condition.facts):

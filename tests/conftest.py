@@ -80,9 +80,13 @@ def tiny_run(tmp_path_factory, run_arm) -> Iterator[tuple[Experiment, Path]]:
     yield experiment, runs
 
 
-def make_model(directory: Path, mode: str, block_size: int = 128, spread: float = 8.0) -> Path:
+def make_model(
+    directory: Path, condition: str | Condition, block_size: int = 128, spread: float = 8.0
+) -> Path:
     """A random GPT-2 of two layers, its weights spread so that its greedy replies vary and contain facts."""
-    encoder = Encoder(Condition("arm", mode, "multiplication", 1024))
+    if isinstance(condition, str):  # a mode
+        condition = Condition("arm", condition, "multiplication", 1024)
+    encoder = Encoder(condition)
     config = GPTConfig(encoder.size, 2, 2, 32, block_size)
     model = GPT(config).init_weights(0)
     with torch.no_grad():

@@ -8,7 +8,7 @@ every text without such literals it agrees with ours token for token, and it rea
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -149,6 +149,16 @@ def _encoding(condition: Condition, pattern: str, ranks: dict[bytes, int]) -> ti
 
 def for_run(experiment: Experiment, condition: str) -> Encoder:
     return Encoder(Condition.of(experiment, condition))
+
+
+def every_split(condition: Condition, experiment: Experiment | None = None) -> list[Encoder]:
+    """The plain spelling, the longest there is, in each way in which the experiment's conditions split numbers.
+
+    What fits in all of them fits in every condition, so that each keeps and drops the same items. Without an
+    experiment the condition stands alone.
+    """
+    splits = {own.numbers for own in experiment.conditions.values()} if experiment else {condition.numbers}
+    return [Encoder(replace(condition.plain, numbers=split)) for split in sorted(splits)]
 
 
 def save(encoder: Encoder, directory: Path, context: int | None = None) -> list[str]:

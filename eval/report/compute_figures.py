@@ -57,19 +57,24 @@ def accuracy(study: Study, content: dict) -> Figure:
 def gold_bits(study: Study, content: dict) -> Figure:
     metric, rows = content["question"]["metric"], []
     for axis, name, condition, arms, places in _placed(study):
-        values = [summary(arm, name, metric).get("gold_bits_per_byte") for arm in arms]
+        scores = [summary(arm, name, metric) for arm in arms]
+        values = [score.get("gold_bits_per_byte") for score in scores]
         if None not in values and invertible(study, condition):
-            rows += _rows(
-                [axis, name, condition], arms, places, values, stats.mean_interval(values) or (None, None)
-            )
+            interval = stats.mean_interval(values) or (None, None)
+            own = _rows([axis, name, condition], arms, places, values, interval)
+            counts = [score.get("gold_n") for score in scores]
+            rows += [[*row, n] for row, n in zip(own, [counts[0], *counts])]
     note = f"{NOTE.format('Down')} Bars are 95% intervals of t, for other seeds. Shown of"
-    note += " conditions that can write the reference answer exactly."
+    note += " conditions that can write the reference answer exactly, over the `scored` answers that fit the context"
+    note += " in every one of them."
     title = f"Bits per byte of the reference answer to {metric}, by compute"
-    return _figure("compute_bits", title, note, "bits_per_byte", "number", rows)
+    return _figure("compute_bits", title, note, "bits_per_byte", "number", rows, ("scored",))
 
 
-def _figure(key: str, title: str, note: str, value: str, form: str, rows: list[list]) -> Figure:
-    columns = ["axis", "stage", "condition", "seed", "place", value, "low", "high"]
+def _figure(
+    key: str, title: str, note: str, value: str, form: str, rows: list[list], more: tuple[str, ...] = ()
+) -> Figure:
+    columns = ["axis", "stage", "condition", "seed", "place", value, "low", "high", *more]
     encoding = dict(
         facet="axis", group="stage", series="condition", x="place", value=value, low="low", high="high"
     )

@@ -37,6 +37,10 @@ class Question(NamedTuple):
     def prompt(self, encoder: Encoder) -> list[int]:
         return chat.prompt_ids(encoder, conversation(self.question))
 
+    def fits(self, encoders: list[Encoder], context: int, answer: int = 1) -> bool:
+        """True if each of the encoders leaves room for an answer of so many tokens."""
+        return all(len(self.prompt(encoder)) + answer <= context for encoder in encoders)
+
 
 class MultipleChoice(NamedTuple):
     """Texts and scores are lm-evaluation-harness's: an ending is scored by its summed log-probability (`acc`), or
@@ -59,6 +63,11 @@ class MultipleChoice(NamedTuple):
         context = encoder.encode(self.context.rstrip())
         wholes = [encoder.encode(f"{self.context} {ending}") for ending in self.endings]
         return [(whole[: len(context)], whole[len(context) :]) for whole in wholes]
+
+    def fits(self, encoders: list[Encoder], context: int) -> bool:
+        """True if every ending fits, in each of the encoders."""
+        requests = [request for encoder in encoders for request in self.requests(encoder)]
+        return all(len(before) + len(ending) <= context for before, ending in requests)
 
     def grade(self, scores: list[list[float]]) -> dict:
         """What the log-probabilities (nats) of each ending's tokens choose."""

@@ -24,7 +24,8 @@ ANSWERS = ["question", "tokens", "answer", "error", "ended"]  # what a page show
 KEPT = 40_000_000  # bytes of answers, enough for a page
 SUMMARY = ("sets", "probes", "patching", "bits_per_byte")
 SCORE = {"n", "floor", "floor_answer", "skipped"}  # what is read of any set's score in summary.json
-VARIES = {"skipped", "gold_bits_per_byte"}  # reasons; what a condition that writes another text has not
+# Reasons for skipping, and what a condition that writes another text than the reference answer has not:
+VARIES = {"skipped", "gold_bits_per_byte", "gold_n"}
 
 
 def read(experiment: Experiment, arms: list[Arm]) -> None:

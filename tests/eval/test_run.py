@@ -14,8 +14,10 @@ from eval.tasks import gsm8k
 from eval.tasks.task import item_id, load
 from pipeline import stage
 from pipeline.errors import UserError
+from pipeline.experiment import load as load_experiment
 from tests.conftest import make_model
-from tokenizer.encode import from_dir
+from tokenizer.conditions import Condition
+from tokenizer.encode import every_split, from_dir
 
 EXPERIMENT = """
 vocabulary: multiplication
@@ -303,7 +305,51 @@ def test_a_tasks_own_columns_stand_in_the_outcomes(model_dir, tmp_path):
 def test_a_condition_that_writes_another_text_gets_no_bits(tmp_path):
     model, encoder = open_model(make_model(tmp_path / "placebo", "placebo", block_size=640))
     problems = load(gsm8k.TASK, "sample", "test", limit=3)[0]
-    assert likelihood.gold_bits(model, encoder, problems, 8) == [{}] * 3
+    assert likelihood.gold_bits(model, encoder, every_split(encoder.condition), problems, 8) == [{}] * 3
+
+
+SPLITS = """
+vocabulary: multiplication
+tokenizer: {base: 1024, group: 3}
+conditions:
+  bpe: {mode: plain}
+  bpe_token: {mode: token}
+  digits: {mode: plain, numbers: digits}
+  digits_token: {mode: token, numbers: digits}
+  right: {mode: echo, numbers: right}
+seeds: [0]
+stages: {base: {run: import, base: BASE, rows: random}}
+eval: {sets: {own: {task: gsm8k, data: own.jsonl, split: test}}, max_new_tokens: 4, batch_size: 8, precision: fp32, probes: false}
+"""
+
+
+def test_every_condition_is_asked_and_scored_on_the_same_rows(tmp_path, runs, monkeypatch):
+    """Of numbers that GPT-2 writes in fewer tokens than there are digits, and facts that are one token each."""
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    numbers, facts = " 1000" * 8, " 6 * 9 = 54" * 5
+    table = [{"question": f"{i}?{numbers * i}", "answer": f"{facts * (i % 4)}\n#### 4"} for i in range(16)]
+    (tmp_path / "own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in table))
+    path = tmp_path / "splits.yaml"
+    path.write_text(SPLITS.replace("BASE", str(tmp_path)))
+    (tmp_path / "model.safetensors").touch()
+    results, alone = {}, {}
+    for name in load_experiment(path).conditions:
+        with stage.begin("import", [str(path), name, "0"], "") as done:
+            model = make_model(done.dir / "model", Condition.of(done.experiment, name), block_size=128)
+            done.finish([f"model/{file.name}" for file in model.iterdir()])
+        run.main([str(path), name, "0", "base"])
+        results[name] = read(runs / f"splits/{name}-s0/eval_base")
+        out = tmp_path / name
+        run.main(["--model", str(model), "--data", "own.jsonl", "--max-new-tokens", "4", "--out", str(out)])
+        alone[name] = read(out)[1]["sets"]["gsm8k"]
+    rows, summary = results["bpe"]
+    ids = [[row["id"] for row in part] for part, _ in results.values()]
+    golds = [[row["id"] for row in part if row["gold_bits"] is not None] for part, _ in results.values()]
+    assert all(each == ids[0] for each in ids) and all(each == golds[0] for each in golds)
+    score = summary["sets"]["own"]
+    assert 0 < score["gold_n"] == len(golds[0]) < score["n"] == len(rows) < len(table)
+    assert score["skipped"] == {"longer than the context": len(table) - score["n"]}
+    assert alone["digits"]["n"] == score["n"] < alone["bpe"]["n"]  # a model by itself is its own measure
 
 
 # --- bad input ----------------------------------------------------------------------------------------------

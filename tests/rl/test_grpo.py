@@ -323,13 +323,33 @@ def test_rows_that_cannot_be_used_are_counted_and_said(tmp_path, monkeypatch, ca
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
     spec = Grpo(**SPEC)
     spec.data = "a.jsonl"
-    asked = SimpleNamespace(spec=spec, seed=0, name="grpo", experiment=SimpleNamespace(path="x.yaml"))
+    asked = SimpleNamespace(spec=spec, seed=0, name="grpo", experiment=_experiment("bpe"))
     encoder = encode.Encoder(encode.Condition("arm", "token", "multiplication", 512))
     used, counts = prompts.choose(asked, encoder, 256, None)
     assert len(used) == counts["drawn"] == 5
     reasons = ("'question' is a number, not text", "'answer' is null, not text")
     assert all(counts[f"rows whose {reason}"] == 1 for reason in reasons)
     assert "1 rows whose 'answer' is null, not text" in capsys.readouterr().err
+
+
+def _experiment(*splits):
+    conditions = {split: SimpleNamespace(numbers=split) for split in splits}
+    return SimpleNamespace(path="x.yaml", conditions=conditions)
+
+
+def test_every_condition_draws_the_same_prompts(tmp_path, monkeypatch):
+    """Of numbers that GPT-2 writes in fewer tokens than there are digits."""
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    rows = [{"question": f"{i}?" + " 1000" * (i % 40), "answer": f"#### {i}"} for i in range(600)]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    spec = Grpo(**SPEC | {"data": "a.jsonl", "prompts": 100})
+    run = SimpleNamespace(spec=spec, seed=0, name="grpo", experiment=_experiment("bpe", "digits"))
+    used = {}
+    for split in run.experiment.conditions:
+        encoder = encode.Encoder(encode.Condition("arm", "plain", "multiplication", 1024, numbers=split))
+        problems, counts = prompts.choose(run, encoder, 128, None)
+        used[split] = [problem["gold"] for problem in problems], counts
+    assert used["bpe"] == used["digits"] and used["bpe"][1]["too long"] > 0
 
 
 def test_too_few_useful_prompts_are_made_up_for_and_said(run, monkeypatch, capsys):
@@ -443,7 +463,9 @@ def test_out_of_memory_is_one_line_that_names_what_fits(run, monkeypatch):
         return score(self, model, ids, *args, **kwargs)
 
     monkeypatch.setattr(trl_trainer.GroupTrainer, "_get_per_token_logps_and_entropies", full)
-    with pytest.raises(UserError, match="stages.grpo.micro_batch: 8 completions .* micro_batch: 2 fits"):
+    with pytest.raises(
+        UserError, match="stages.grpo.micro_batch: 8 completions .* 2 would fit; set micro_batch: 2 "
+    ):
         run(grpo={"batch_size": 8, "group_size": 4, "micro_batch": 8})
 
 

@@ -90,3 +90,13 @@ def test_a_row_longer_than_the_context_is_not_scored(model_dir):
         False,
         True,
     ]
+
+
+def test_endings_have_to_fit_however_numbers_are_split():
+    bpe, digits = (
+        Encoder(Condition("arm", "plain", "multiplication", 1024, numbers=n)) for n in ("bpe", "digits")
+    )
+    row = item(ROW | {"endings": ["a", "b", "c", " 1000" * 20]})
+    longest = max(len(context) + len(ending) for context, ending in row.requests(bpe))
+    assert row.fits([bpe], longest) and not row.fits([bpe], longest - 1)
+    assert not row.fits([bpe, digits], longest)
