@@ -341,7 +341,7 @@ def test_only_validation_may_be_a_little_short(experiment, runs, monkeypatch, ca
 
 def test_too_little_disk_is_refused_beforehand(experiment, runs, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 10))
-    with pytest.raises(UserError, match="GB are free"):
+    with pytest.raises(UserError, match="B are free; set RUNS"):
         prepare.main([experiment, "baseline", "0"])
     assert not list(runs.glob("data/*/0*"))
 
