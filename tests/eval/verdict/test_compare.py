@@ -158,7 +158,9 @@ def test_conditions_that_write_another_text_are_compared_without_its_bits(tmp_pa
                 synthetic.run(path, condition, seed)
     content = built(path)
     assert content["primary"]["label"] and content["secondary"][0]["label"]
-    assert {row[2] for row in content["figures"]["compute_bits"]["rows"]} == {"baseline", "mul_tokens"}
+    bits = content["figures"]["compute_bits"]
+    scored = bits["columns"].index("scored")
+    assert {(row[2], row[scored]) for row in bits["rows"]} == {("baseline", 12), ("mul_tokens", 12)}
 
 
 def test_rows_in_another_order_are_brought_into_one(study):
