@@ -30,7 +30,6 @@ WRONG = [
     ("stages.pretrain.steps=1.5", "stages.pretrain.steps"),
     ("stages.pretrain.lr=nan", "stages.pretrain.lr"),
     ("stages.pretrain.compile=1", "stages.pretrain.compile: input should be a valid boolean"),
-    ("stages.pretrain.micro_batch=4", "stages.pretrain.batch_size: 6 is not a multiple of micro_batch 4"),
     ("stages.pretrain.n_head=3", "stages.pretrain.n_embd: 128 is not a multiple of n_head 3"),
     ("stages.prepare.tokens=-1", "stages.prepare.tokens"),
     ("seeds=[0,0]", "seeds: a seed is named twice"),

@@ -448,7 +448,7 @@ def test_out_of_memory_is_one_line_that_names_what_fits(arms, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(trl_trainer.UnitTrainer, "compute_loss", full)
-        with pytest.raises(UserError, match="stages.heavy.micro_batch: 8 rows .* micro_batch: 2 fits"):
+        with pytest.raises(UserError, match="stages.heavy.micro_batch: 8 rows .* set micro_batch: 2 and"):
             tune(arms, "heavy")
     directory = arms[1] / "mul_tokens-s0/heavy"
     assert {path.name for path in (directory / "checkpoints").glob("c*")} == {"checkpoint-1", "checkpoint-2"}

@@ -28,4 +28,4 @@ def test_an_output_of_another_shape_is_damage(tmp_path):
 def test_a_metric_that_is_no_number_is_one_line(tmp_path, value):
     (tmp_path / "metrics.jsonl").write_text(json.dumps({"step": 1, "loss": value}) + "\n")
     with pytest.raises(UserError, match=r"metrics\.jsonl:1: is not what a step has logged"):
-        Result("done", "", tmp_path).metrics  # noqa: B018
+        Result("done", "", tmp_path, {"outputs": {}}).metrics  # noqa: B018
