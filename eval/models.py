@@ -1,5 +1,7 @@
 """A model directory, opened to be asked: our own, a stage's, or any of GPT-2's shape that was exported here."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -21,21 +23,32 @@ def open_model(directory: Path, precision: str = "fp32") -> tuple[GPT, Encoder]:
     Raises UserError if they do not fit.
     """
     directory = model_directory(directory)
-    if not directory.is_dir():
-        raise UserError(f"{directory}: no such model directory")
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
-    try:
-        encoder, model = from_dir(directory), GPT.from_directory(directory, device, dtype)
-    except UserError as error:  # not every one of a model's own says where it came from
-        message = str(error)
-        raise UserError(message if str(directory) in message else f"{directory}: {message}") from None
-    except (AttributeError, KeyError, TypeError, ValueError) as error:  # a key's value of another kind
-        message = f"config.json or condition.json holds what is not understood ({error})"
-        raise UserError(f"{directory}: {message}; export the model again") from None
+    with reading(directory):
+        encoder, model = from_dir(directory), GPT.from_directory(directory, *placed(precision))
     if model.config.vocab_size != encoder.size:
         message = f"has {model.config.vocab_size} ids and its condition.json speaks of {encoder.size}"
         raise UserError(
             f"{directory}: the model {message}; the two are not of one export, so export it again"
         )
     return model, encoder
+
+
+def placed(precision: str) -> tuple[str, torch.dtype]:
+    """The device that models are asked on, a GPU if there is one, and the type of their weights."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return device, {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
+
+
+@contextlib.contextmanager
+def reading(directory: Path) -> Iterator[None]:
+    """Whatever goes wrong with what a model directory holds is one line that names the directory."""
+    if not directory.is_dir():
+        raise UserError(f"{directory}: no such model directory")
+    try:
+        yield
+    except UserError as error:  # not every one of a model's own says where it came from
+        message = str(error)
+        raise UserError(message if str(directory) in message else f"{directory}: {message}") from None
+    except (AttributeError, KeyError, TypeError, ValueError) as error:  # a key's value of another kind
+        message = f"config.json or condition.json holds what is not understood ({error})"
+        raise UserError(f"{directory}: {message}; export the model again") from None
