@@ -7,7 +7,7 @@ from pipeline.errors import UserError
 from pipeline.files import ROOT
 from pipeline.hooks import GROUPED, METRICS, VOCABULARY, hook
 from pipeline.kinds import KINDS, MODEL_KINDS, Refuse, may_follow
-from pipeline.sections import Compare
+from pipeline.sections import OPERATIONAL, Compare, fields_of
 
 
 def check(experiment: Experiment) -> None:
@@ -67,6 +67,11 @@ def _check_stage(experiment: Experiment, name: str, refuse: Refuse) -> None:
     kind.check(spec, refuse_key)
     if kind.check_above:
         hook(kind.check_above)(experiment, spec, refuse_key)
+    if getattr(spec, "step", None) and parent in experiment.stages:
+        kept = experiment.stages[parent].milestones
+        if spec.step not in kept:
+            there = ", ".join(map(str, kept)) or "none"
+            refuse_key("step", f"{spec.step} is no milestone of '{parent}', which has {there}; add it there")
     _check_context(experiment, name, refuse)
 
 
@@ -122,7 +127,9 @@ def _beside_budget(experiment: Experiment, name: str | None) -> frozenset[tuple[
         spec = experiment.stages[name]
         if spec.run != "prepare":  # more training may take more documents
             told |= {
-                (f"{spec.run}.{key}", repr(value)) for key, value in vars(spec).items() if key not in BUDGET
+                (f"{spec.run}.{key}", repr(getattr(spec, key)))
+                for key, field in fields_of(spec).items()
+                if key not in BUDGET and OPERATIONAL not in field.metadata
             }
         name = experiment.parent(name)
     return frozenset(told)

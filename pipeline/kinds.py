@@ -57,6 +57,8 @@ def _check_pretrain(spec: Pretrain, refuse: Refuse) -> None:
         refuse("steps", "give exactly one of steps, examples: the stage's budget")
     if spec.steps and spec.warmup > spec.steps:
         refuse("warmup", f"{spec.warmup} is more than the {spec.steps} steps")
+    if spec.steps and (late := [step for step in spec.milestones if step > spec.steps]):
+        refuse("milestones", f"{late[0]} is more than the {spec.steps} steps")
     if spec.min_lr > spec.lr:
         refuse("min_lr", f"{spec.min_lr} is above lr {spec.lr}")
 
@@ -98,8 +100,9 @@ def _cost_prepare(spec: Prepare, model: Architecture) -> Cost:
 def _cost_pretrain(spec: Pretrain, model: Architecture) -> Cost:
     # A document that is seen once fills about half a window.
     windows = spec.steps * spec.batch_size if spec.steps else (spec.examples or 0) / 2
-    checkpoint = 12 * model.parameters  # fp32 weights and AdamW's two moments
-    return Cost(model.flops_per_token * windows * spec.block_size, held=checkpoint * spec.keep)
+    weights = 4 * model.parameters  # in fp32; a checkpoint holds AdamW's two moments as well
+    held = weights * (3 * spec.keep + len(spec.milestones))
+    return Cost(model.flops_per_token * windows * spec.block_size, held=held)
 
 
 def _cost_model(spec: Export | Import, model: Architecture) -> Cost:

@@ -109,6 +109,9 @@ class Pretrain:
     hellaswag: str = "Rowan/hellaswag"  # rows for them
     save_every: Operational[Count]  # steps between checkpoints
     keep: Operational[Count] = 2  # checkpoints kept
+    milestones: Operational[list[Count]] = Field(
+        default_factory=list
+    )  # steps whose weights are kept beside them, for exports of that `step`
     report_to: Operational[Dashboard | list[Dashboard]] = "none"  # beside metrics.jsonl
 
 
@@ -118,6 +121,7 @@ class Export:
 
     run: Literal["export"]
     parent: Parent = Field(alias="from")
+    step: Count | None = None  # one of the parent's milestones; its last step if not said
 
 
 @strict

@@ -57,6 +57,11 @@ def write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> N
             os.replace(aside, path)
 
 
+def milestone(run_dir: Path, step: int) -> Path:
+    """Where pretraining keeps the weights of a step for ever."""
+    return run_dir / "milestones" / f"{step:08}.safetensors"
+
+
 def load(directory: Path, model: nn.Module, optimizers: Optimizers) -> tuple[int, list[float]]:
     """Put the last whole checkpoint into model and optimizers; its step and its losses, 0 and none without any."""
     files = _files(directory)

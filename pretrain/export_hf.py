@@ -1,6 +1,7 @@
 """Export a pretrained model as a Hugging Face directory, and prove that it computes the same.
 
     python -m pretrain.export_hf experiments/quickstart.yaml mul_tokens 0
+    python -m pretrain.export_hf experiments/gpt2_124m.yaml mul_tokens 0 export_2000    # step: 2000, a milestone
 
 GPT-2's Conv1D holds the transpose of nn.Linear's weight, the square `c_proj` too, so shapes prove nothing: the export
 is refused, and nothing is left, unless GPT2LMHeadModel reads every tensor back and computes the same logits. The two
@@ -25,7 +26,8 @@ from safetensors.torch import load_file, save_file
 from model import GPT, GPTConfig, to_hf
 from pipeline import stage
 from pipeline.errors import UserError, cli
-from pipeline.files import obey_umask
+from pipeline.files import obey_umask, sha256
+from pretrain import checkpoint
 from tokenizer import encode
 from tokenizer.encode import Encoder
 
@@ -91,11 +93,14 @@ def compare(model: GPT, directory: Path) -> None:
         )
 
 
-def read(directory: Path) -> GPT:
-    """The model that pretraining left in a directory. Raises UserError if it cannot be read or does not fit."""
+def read(directory: Path, weights: Path | None = None) -> GPT:
+    """The model that pretraining left in a directory, with other `weights` if given.
+
+    Raises UserError if it cannot be read or does not fit.
+    """
     try:
         config = GPTConfig(**json.loads((directory / "config.json").read_text()))
-        tensors = load_file(directory / "model.safetensors")
+        tensors = load_file(weights or directory / "model.safetensors")
     except (OSError, ValueError, TypeError, SafetensorError) as error:
         raise UserError(
             f"{directory}: cannot be read as a pretrained model ({error}); rerun pretrain"
@@ -103,13 +108,30 @@ def read(directory: Path) -> GPT:
     return GPT.from_tensors(tensors, config)
 
 
+def milestone(run: stage.Run) -> tuple[Path, dict[str, float]]:
+    """The weights of the step that an export asks for, and what training had taken by then.
+
+    Raises UserError where pretraining, finished though it is, has not kept them, or they are damaged.
+    """
+    step, pretrained = run.spec.step, run.parent_record
+    kept, path = pretrained.get("milestones", {}), checkpoint.milestone(run.parent, step)
+    if str(step) not in kept:
+        message = f"{run.parent} has the weights of {', '.join(kept) or 'no other step than the last'}"
+        remedy = f"list {step} in its milestones and pretrain again with --overwrite, or remove {run.name}"
+        run.refuse("step", f"{message}; {remedy}")
+    if not path.exists() or sha256(path) != kept[str(step)]:
+        raise UserError(f"{path}: damaged since it was written; rerun its stage with --overwrite")
+    share = step / pretrained["steps"]
+    return path, {"steps": step, "tokens": pretrained["tokens"] * share, "flops": pretrained["flops"] * share}
+
+
 def main(argv: list[str] | None = None) -> None:
     with stage.begin("export", argv, __doc__) as run:
         if run is not None:
-            files = export(
-                read(run.parent), encode.for_run(run.experiment, run.condition), run.dir / "model", run.card()
-            )
-            run.finish([f"model/{name}" for name in files])
+            weights, record = milestone(run) if run.spec.step else (None, {})
+            encoder = encode.for_run(run.experiment, run.condition)
+            files = export(read(run.parent, weights), encoder, run.dir / "model", run.card())
+            run.finish([f"model/{name}" for name in files], **record)
 
 
 if __name__ == "__main__":

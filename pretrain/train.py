@@ -20,6 +20,7 @@ import sys
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +29,7 @@ import training
 from model import GPT, GPTConfig
 from pipeline import stage, world
 from pipeline.errors import UserError, cli
-from pipeline.files import forget_lines, write_json
+from pipeline.files import forget_lines, sha256, write_json
 from pretrain import checkpoint
 from pretrain.loader import Documents, Windows
 from pretrain.looks import Looks
@@ -93,6 +94,7 @@ def train(run: stage.Run, place: Place) -> None:
     step, losses = checkpoint.load(saved, model, optimizers)
     refuse_other_steps(saved, place.gather(step))
     checkpoint.set_aside(saved, step)
+    say_missed(run, step)
     # A checkpoint comes before the looks at its own step, so those are looked at again.
     forget_lines(run.dir / "metrics.jsonl", step, lambda line: line["step"] + ("loss" not in line) / 2)
     dashboard = training.dashboards(run, spec.report_to, step)
@@ -136,13 +138,16 @@ def train(run: stage.Run, place: Place) -> None:
                 every and step and (at_end or step % every == 0)
                 for every in (spec.save_every, spec.eval_every, spec.hellaswag_every)
             )
-            if stopping or to_save or to_validate or to_score:
+            to_keep = step in spec.milestones
+            if stopping or to_save or to_keep or to_validate or to_score:
                 stopping |= read(behind=0) or (at_end and sum(place.gather(bool(asked))) > 0)
                 with meter.paused():
                     if stopping or to_save:
                         save()
                     if stopping:
                         break
+                    if to_keep and place.rank == 0:
+                        write_weights(checkpoint.milestone(run.dir, step), model)
                     if to_validate:
                         log(step=step, **looks.validate(model, whole=at_end))
                     if to_score:
@@ -172,8 +177,9 @@ def data(run: stage.Run, place: Place, encoder: encode.Encoder) -> tuple[Windows
         run.refuse("batch_size", message)
     windows = Windows(Documents(run.parent, "train", encoder.fingerprint()), spec.block_size, run.seed)
     steps = spec.steps or -(-windows.holding(spec.examples) // spec.batch_size)
-    if spec.warmup > steps:
-        run.refuse("warmup", f"{spec.warmup} is more than the {steps} steps of {spec.examples} examples")
+    for key, value in (("warmup", spec.warmup), ("milestones", max(spec.milestones, default=0))):
+        if value > steps:
+            run.refuse(key, f"{value} is more than the {steps} steps of {spec.examples} examples")
     return windows, steps
 
 
@@ -184,6 +190,19 @@ def refuse_other_steps(saved, steps: list[int]) -> None:
         raise UserError(
             f"{saved}: is not the same for all processes: {message}; wait for the disk they share, run it again"
         )
+
+
+def say_missed(run: stage.Run, step: int) -> None:
+    """Say which milestones a run that goes on from `step` has passed and does not keep."""
+    missed = [m for m in run.spec.milestones if m < step and not checkpoint.milestone(run.dir, m).exists()]
+    if missed and world.RANK == 0:
+        steps = ", ".join(f"{each:,}" for each in missed)
+        print(f"{run.label}: the weights of step {steps} are gone: milestones was set later", file=sys.stderr)
+
+
+def write_weights(path: Path, model: GPT) -> None:
+    path.parent.mkdir(exist_ok=True)
+    checkpoint.write(path, dict(model.named_parameters()), {})
 
 
 def diverged(run: stage.Run, windows: Windows, step: int, loss: float, norm: float) -> str:
@@ -204,9 +223,13 @@ def finish(
     """Write the model, and declare the stage done."""
     if network.place.rank == 0:
         write_json(run.dir / "config.json", asdict(config))
-        checkpoint.write(run.dir / "model.safetensors", dict(network.model.named_parameters()), {})
-    tokens = steps * meter.tokens
+        write_weights(run.dir / "model.safetensors", network.model)
+    tokens, milestones = steps * meter.tokens, {}
+    for step in run.spec.milestones if network.place.rank == 0 else ():
+        if (path := checkpoint.milestone(run.dir, step)).exists():
+            milestones[step] = sha256(path)
     record = {
+        "steps": steps,
         "tokens": tokens,
         "flops": tokens * network.model.flops_per_token(),
         "epochs": steps * run.spec.batch_size / windows.per_epoch,
@@ -214,6 +237,7 @@ def finish(
         "tokens_per_second": meter.tokens_per_second(),
         "micro_batch": network.micro_batch,
         "compiled": network.compiled,
+        "milestones": milestones,  # no outputs: which are kept says nothing of what was trained
     }
     run.finish(["config.json", "model.safetensors"], **record)
 

@@ -101,6 +101,8 @@ class Arm:
             if result is None or not result.identity:
                 return None
             section = result.identity["section"]
+            if section.get("step"):  # an export from the middle of its pretraining, with what that had taken
+                return total + result.record["flops"]
             if section.get("run") in ("pretrain", "sft", "grpo"):
                 if "flops" not in result.record:
                     return None

@@ -31,6 +31,11 @@ WRONG = [
     ("stages.pretrain.lr=nan", "stages.pretrain.lr"),
     ("stages.pretrain.compile=1", "stages.pretrain.compile: input should be a valid boolean"),
     ("stages.pretrain.n_head=3", "stages.pretrain.n_embd: 128 is not a multiple of n_head 3"),
+    (
+        "stages.export.step=7",
+        "stages.export.step: 7 is no milestone of 'pretrain', which has none; add it there",
+    ),
+    ("stages.pretrain.milestones=[9000]", "stages.pretrain.milestones: 9000 is more than the 1250 steps"),
     ("stages.prepare.tokens=-1", "stages.prepare.tokens"),
     ("seeds=[0,0]", "seeds: a seed is named twice"),
     ("stages.sft_tulu.from=grpo", "stages.sft_tulu.from: 'grpo' comes later in the file"),

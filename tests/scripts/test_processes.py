@@ -25,7 +25,16 @@ GRPO = {"data": "sample", "name": None, "steps": 1, "prompts": 4, "pass_at": 2, 
 STAGES = {
     "prepare": {"data": "sample", "name": None, "tokens": 120e3, "val_tokens": 2e3, "shard_tokens": 1e5},
     "pretrain": {"n_layer": 1, "n_head": 2, "n_embd": 16, "block_size": 160, "steps": 1, "warmup": 0}
-    | {"precision": "fp32", "compile": False, "eval_every": 1, "hellaswag_every": 0, "save_every": 1},
+    | {
+        "precision": "fp32",
+        "compile": False,
+        "eval_every": 1,
+        "hellaswag_every": 0,
+        "save_every": 1,
+        "milestones": [1],
+    },
+    "export_2000": {"step": 1},
+    "export_19072": None,
     **dict.fromkeys(("sft_tulu", "sft_gsm8k", "sft_tinygsm"), ROWS),
     "sft_curriculum": {"max_length": 128, "phases": PHASES, "warmup": 0, "precision": "fp32"},
     **{
@@ -63,7 +72,7 @@ def test_an_arm_of_the_full_study_runs_on_two_processes(tmp_path):
         "grpo_fair",
     )  # each of the shape of one that is run
     ran = run(tmp_path, "gpt2_124m", 2, left_out)
-    alone = {"tokenizer": 1, "export": 1}
+    alone = {"tokenizer": 1, "export": 1, "export_2000": 1}
     assert ran == alone | {"pretrain": 2, "sft_tulu": 2, "sft_curriculum": 2, "grpo_binary": 2}
 
 
@@ -73,7 +82,7 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as folder:
                 started = time.monotonic()
                 ran = run(Path(folder), study, processes)
-                assert len(ran) == 10, ran
+                assert len(ran) == 11, ran
                 print(f"{study}, NPROC={processes}: {ran} in {time.monotonic() - started:.0f} s", flush=True)
 
 

@@ -5,13 +5,16 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import yaml
 
 from eval.report import words
 from eval.verdict import ladder
 from eval.verdict.compare import contrast
 from eval.verdict.results import Arm, Items, Result, Study
+from pipeline import yaml_file
 from pipeline.errors import UserError
 from pipeline.experiment import load
+from pipeline.files import ROOT
 from tests.eval import synthetic
 
 STAGES = ["small", "middle", "large", "huge"]
@@ -94,3 +97,20 @@ def test_a_ladder_of_other_than_budgets_is_refused(tmp_path, stages, message):
     path.write_text(text)
     with pytest.raises(UserError, match=message):
         load(path)
+
+
+def test_how_a_rung_is_run_is_no_difference_and_a_milestone_is_no_rung(tmp_path):
+    """A step of one schedule is not what a schedule of its own would have made of the same budget."""
+    content = yaml_file.resolve(ROOT / "experiments/quickstart.yaml")
+    stages, path = content["stages"], tmp_path / "rungs.yaml"
+    stages["short"] = stages["pretrain"] | {"steps": 600, "micro_batch": 3, "milestones": [500]}
+    stages["export_short"] = {"run": "export", "from": "short"}
+    stages["export_500"] = {"run": "export", "from": "short", "step": 500}
+    for rung in ("export_short", "export_500"):
+        content["compare"]["ladder"] = {"stages": ["export", rung], "accuracy": 0.3}
+        path.write_text(yaml.safe_dump(content, sort_keys=False))
+        if rung == "export_short":
+            assert load(path).compare.ladder
+        else:
+            with pytest.raises(UserError, match="differ in more than their budgets: export.step"):
+                load(path)
