@@ -5,7 +5,7 @@ from typing import NoReturn
 from pipeline.design import Experiment
 from pipeline.errors import UserError
 from pipeline.files import ROOT
-from pipeline.hooks import GROUPED, METRICS, VOCABULARY, hook
+from pipeline.hooks import GROUPED, METRICS, SHARED, VOCABULARY, hook
 from pipeline.kinds import KINDS, MODEL_KINDS, Refuse, may_follow
 from pipeline.sections import OPERATIONAL, Compare, fields_of
 
@@ -28,6 +28,10 @@ def check(experiment: Experiment) -> None:
     for name, condition in experiment.conditions.items():
         if (condition.seeds or 0) > (seeds := len(experiment.seeds)):
             refuse(f"conditions.{name}.seeds", f"{condition.seeds} of {seeds} seeds; add seeds")
+        if condition.mode in hook(SHARED) and condition.share is None:
+            refuse(f"conditions.{name}.share", f"mode {condition.mode} needs it; set it, for example to 0.5")
+        if condition.mode not in hook(SHARED) and condition.share is not None:
+            refuse(f"conditions.{name}.share", f"mode {condition.mode} takes none; remove it")
     for name in experiment.stages:
         _check_stage(experiment, name, refuse)
     if experiment.eval and (above := KINDS["eval"].check_above):

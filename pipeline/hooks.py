@@ -12,6 +12,7 @@ CONDITION = "tokenizer.conditions:Condition"  # Condition.of(experiment, name).i
 VOCABULARY = "eval.tasks.probes:check"  # (name) refuses a vocabulary that does not keep its contract
 TASK = "eval.tasks:get"  # (name) → a benchmark, whose `size` is the rows of its whole test split
 GROUPED = "tokenizer.numbers:GROUPED"  # the ways to split numbers that take `tokenizer.group`
+SHARED = "tokenizer.conditions:SHARED"  # the modes that take a `share`
 METRICS = "eval.tasks.probes:metrics"  # (experiment) → what `compare.metric` may name, beside problem sets
 
 

@@ -49,7 +49,8 @@ class Tokenizer:
 
 @strict
 class ConditionSection:
-    mode: Literal["plain", "token", "echo", "placebo", "value"]
+    mode: Literal["plain", "token", "echo", "placebo", "value", "mixed"]
+    share: Annotated[float, Field(gt=0, lt=1)] | None = None  # of facts that `mixed` writes as their tokens
     numbers: Literal["bpe", "digits", "left", "right"] = "bpe"  # how numbers are split
     seeds: Count | None = None  # how many of the experiment's seeds it gets, from the first; all if not said
 

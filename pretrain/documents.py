@@ -273,6 +273,7 @@ class _Writer:
     def _sample(self, key: int, doc: int, start: int, end: int, text: str) -> dict:
         """A rewrite in its context, for the audit."""
         condition = self.encoder.condition
-        written = condition.written(condition.rewrite(text[start:end]))
+        segments = next(written for at, _, written in condition.rewrites(text) if at == start)
+        written = condition.written(segments)
         around = {"before": text[max(0, start - AROUND) : start], "after": text[end : end + AROUND]}
         return {"key": key, "doc": doc, "source": text[start:end], "written": written, **around}

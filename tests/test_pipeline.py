@@ -121,6 +121,22 @@ def test_the_comparison_reports_every_stage_and_says_underpowered(finished, caps
     assert (runs / "tiny/report/report.html").stat().st_size > 0
 
 
+def test_a_share_of_the_facts_as_tokens_is_one_line(tmp_path, runs, run_arm):
+    """`mixed` from documents to outcomes: the corpus has its share, and answers are read as any others."""
+    path = tmp_path / "mixed.yaml"
+    dropped = "".join(f"  {name}: null\n" for name in ("sft_gsm8k", "sft_tinygsm", "sft_curriculum", "grpo"))
+    conditions = "{baseline: {mode: plain}, mul_tokens: {mode: mixed, share: 0.25}}"
+    path.write_text(f"extends: {TINY}\nconditions: {conditions}\ncompare: null\nstages:\n{dropped}")
+    experiment = run_arm(path, "mul_tokens")
+    prepared = stage_dir(experiment, "mul_tokens", 0, "prepare")
+    ids = np.concatenate([np.load(p, allow_pickle=False) for p in prepared.rglob("train.npy")])
+    facts = read_json(prepared / "index.json")["train"]["facts"]
+    assert (ids >= 4144).sum() / facts == pytest.approx(0.25, abs=3 * (0.25 * 0.75 / facts) ** 0.5)
+    outcomes = stage_dir(experiment, "mul_tokens", 0, "eval_sft_tulu") / "outcomes.parquet"
+    rows = parquet.read_table(outcomes).to_pylist()
+    assert all(row["gold_bits"] > 0 for row in rows if row["set"] == "word_problems")
+
+
 def test_another_vocabulary_is_one_file_and_one_line(tmp_path, runs, run_arm, capsys):
     """`squares` through every stage, with sample data that happens to hold some."""
     path = tmp_path / "squares.yaml"

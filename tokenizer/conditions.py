@@ -8,14 +8,17 @@ tokens and not in spelling; then
     echo     <MUL_6_9_54> 54        token and value
     placebo  <MUL_1_1_1> 54         one fixed token: same vocabulary, same length, no information
     value    54                     compression without vocabulary
+    mixed    6 * 9 = 54, or <MUL_6_9_54> for a share of the facts: do tokens replace practice with digits?
 
 How it splits numbers is another property (tokenizer/numbers.py). Ids are base + {0: EOS, 1: pad, 2..47: fillers, 48..:
-the facts in order, then groups of digits}; what a condition does not use of them it keeps reserved. A rewrite gives segments and never a string: a string could not tell a literal `<MUL_6_9_54>` in a
-source from a fact.
+the facts in order, then groups of digits}; what a condition does not use of them it keeps reserved. A rewrite gives
+segments and never a string: a string could not tell a literal `<MUL_6_9_54>` in a source from a fact.
 """
 
 import hashlib
+import itertools
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from types import ModuleType
@@ -24,7 +27,8 @@ from tokenizer import numbers, vocabulary
 
 FILLERS = 47  # the ids behind EOS, the first of them the pad; 50257 + 47 = 50304 is where GPT-2's facts begin
 EOS, PAD = "<|endoftext|>", "<|pad|>"
-MODES = ("plain", "token", "echo", "placebo", "value")
+MODES = ("plain", "token", "echo", "placebo", "value", "mixed")
+SHARED = ("mixed",)  # the modes that take a share
 
 
 @dataclass(frozen=True)
@@ -38,13 +42,21 @@ class Condition:
     match: str = "strict"
     numbers: str = "bpe"
     group: int | None = None  # digits of the longest group id; None: there are no such ids
+    share: float | None = None  # of the facts that `mixed` writes as their tokens
 
     @classmethod
     def of(cls, experiment, name: str) -> "Condition":
         """The condition `name` of an experiment."""
         own, shared = experiment.conditions[name], experiment.tokenizer
         return cls(
-            name, own.mode, experiment.vocabulary, shared.base, shared.match, own.numbers, shared.group
+            name,
+            own.mode,
+            experiment.vocabulary,
+            shared.base,
+            shared.match,
+            own.numbers,
+            shared.group,
+            own.share,
         )
 
     @cached_property
@@ -68,14 +80,13 @@ class Condition:
     @property
     def invertible(self) -> bool:
         """True if `render` gives back every text, up to the canonical spelling."""
-        return self.mode in ("plain", "token", "echo")
+        return self.mode in ("plain", "token", "echo", "mixed")
 
     @cached_property
     def trained(self) -> range:
         """The fact ids that occur in this condition's training text; the others are reserved."""
-        count = {"token": len(self.facts.FACTS), "echo": len(self.facts.FACTS), "placebo": 1}.get(
-            self.mode, 0
-        )
+        every = len(self.facts.FACTS)
+        count = {"token": every, "echo": every, "mixed": every, "placebo": 1}.get(self.mode, 0)
         return range(self.first_fact, self.first_fact + count)
 
     @cached_property
@@ -101,12 +112,30 @@ class Condition:
         """Segments of a training text: text and fact ids, no two texts adjacent, none empty."""
         segments: list[str | int] = []
         position = 0
-        for start, end, index in self.facts.find(text, self.match == "weak"):
-            segments += [text[position:start], *self._write(index)]
+        for start, end, written in self.rewrites(text):
+            segments += [text[position:start], *written]
             position = end
         return _merge([*segments, text[position:]])
 
-    def _write(self, index: int) -> list[str | int]:
+    def rewrites(self, text: str) -> list[tuple[int, int, list[str | int]]]:
+        """(start, end, segments) of each fact in a text."""
+        spans = self.facts.find(text, self.match == "weak")
+        modes = self._draws(text) if spans and self.mode == "mixed" else itertools.repeat(self.mode)
+        return [(start, end, self._write(index, mode)) for (start, end, index), mode in zip(spans, modes)]
+
+    def _draws(self, text: str) -> Iterator[str]:
+        """How `mixed` writes the first fact of a text, the second, and so on.
+
+        Drawn from a hash of the whole canonical text and of the fact's place in it: alike in every run, with every
+        seed, and in pretraining as in the scoring of a reference answer. What one share writes as a token, every
+        larger share does too.
+        """
+        key = hashlib.sha256(self.canonical(text).encode(errors="surrogatepass")).digest()
+        for place in itertools.count():
+            draw = hashlib.blake2b(str(place).encode(), key=key, digest_size=8).digest()
+            yield "token" if int.from_bytes(draw, "big") < self.share * 2**64 else "plain"
+
+    def _write(self, index: int, mode: str) -> list[str | int]:
         expression, value = self.facts.spell(index)
         ways: dict[str, list[str | int]] = {
             "plain": [f"{expression} = {value}"],
@@ -115,7 +144,7 @@ class Condition:
             "placebo": [self.first_fact, f" {value}"],
             "value": [value],
         }
-        return ways[self.mode]
+        return ways[mode]
 
     def say(self, token: int) -> str:
         """The plain text that a control id stands for; an echo's value is text already and follows by itself."""
@@ -135,7 +164,7 @@ class Condition:
     @cached_property
     def plain(self) -> "Condition":
         """The condition that writes facts and numbers as GPT-2 does: in its tokens budgets are counted."""
-        return replace(self, mode="plain", numbers="bpe")
+        return replace(self, mode="plain", numbers="bpe", share=None)
 
     def fingerprint(self) -> str:
         """SHA-256 of what this condition's ids mean and how it writes facts: its names, what it does to examples.
@@ -159,6 +188,8 @@ class Condition:
         ]
         if self.numbers != "bpe":
             behaviour.append(numbers.piece(self.numbers, self.group))
+        if self.mode == "mixed":
+            behaviour.append(self.share)
         return hashlib.sha256(json.dumps(behaviour).encode()).hexdigest()
 
     def identity(self) -> str:

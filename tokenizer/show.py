@@ -13,7 +13,7 @@ import sys
 
 from pipeline.errors import UserError, cli
 from pipeline.files import ROOT
-from tokenizer.conditions import MODES, Condition
+from tokenizer.conditions import MODES, SHARED, Condition
 from tokenizer.encode import Encoder
 from tokenizer.numbers import GROUPED, SCHEMES
 
@@ -24,6 +24,7 @@ NAMES = {
     "echo": "mul_echo",
     "placebo": "placebo",
     "value": "product_only",
+    "mixed": "mixed",
 }
 SHADES, FACT = (24, 60), 208  # 256-colour backgrounds: text tokens in turn, facts
 
@@ -77,15 +78,20 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--group", type=int, choices=(2, 3, 4), help="digits of a group; 3 where one is needed"
     )
+    parser.add_argument("--share", type=float, default=0.5, help="of facts that mixed writes as their tokens")
     parser.add_argument("--color", default="auto", choices=("auto", "always", "never"))
     args = parser.parse_args(argv)
     if not 256 <= args.base <= 50256:
         raise UserError(f"--base {args.base}: GPT-2's BPE has ranks 256 to 50256")
+    if not 0 < args.share < 1:
+        raise UserError(f"--share {args.share}: is a share between 0 and 1")
     group = args.group or (3 if set(args.numbers) & set(GROUPED) else None)
     colour = args.color == "always" or args.color == "auto" and sys.stdout.isatty()
     for mode, scheme in itertools.product(args.modes, args.numbers):
         name = NAMES.get(mode, mode) if args.numbers == ["bpe"] else f"{NAMES[mode]}, numbers: {scheme}"
-        encoder = Encoder(Condition(name, mode, args.vocabulary, args.base, args.match, scheme, group))
+        share = args.share if mode in SHARED else None
+        condition = Condition(name, mode, args.vocabulary, args.base, args.match, scheme, group, share)
+        encoder = Encoder(condition)
         pieces = tokens(encoder, args.text)
         facts = encoder.count_facts(token for _, token in pieces)
         print(f"{name} ({mode}): {len(pieces)} tokens, {facts} {'fact' if facts == 1 else 'facts'}")

@@ -10,6 +10,7 @@ from eval.report.scales import percent
 from eval.verdict.results import Arm, Study
 from pipeline.experiment import Experiment
 from pipeline.rows import is_hub_id
+from tokenizer.conditions import Condition
 
 LICENSE = "mit"
 MODEL = """# {title}
@@ -78,7 +79,7 @@ def model(study: Study, arm: Arm, stage: str, org: str) -> str:
         eval_results=results or None,
     )
     tokens = "Ids that this condition never trains are suppressed by `generation_config.json`."
-    if condition.mode in ("token", "echo", "placebo"):
+    if Condition.of(experiment, arm.condition).trained:
         tokens += " An answer can hold fact tokens such as `<MUL_6_9_54>`, each one a whole fact."
     lines = [f"| {each.dataset_name} | {each.metric_name} | {each.metric_value:.4f} |" for each in results]
     text = MODEL.format(

@@ -52,6 +52,9 @@ WRONG = [
     ("conditions.baseline={mode: foo}", "conditions.baseline.mode"),
     ("conditions.baseline={mode: plain, lr: 1}", "conditions.baseline.lr: unknown key"),
     ("conditions.baseline={mode: plain, seeds: 2}", "conditions.baseline.seeds: 2 of 1 seeds"),
+    ("conditions.baseline={mode: mixed}", "conditions.baseline.share: mode mixed needs it; set it"),
+    ("conditions.baseline={mode: mixed, share: 1}", "conditions.baseline.share: input should be less than 1"),
+    ("conditions.baseline={mode: plain, share: 0.5}", "conditions.baseline.share: mode plain takes none"),
     ("compare.contrast=[a,b]", "compare: no condition 'a'"),
     ("compare.stage=pretrain", "compare.stage: 'pretrain' is not a stage with a model"),
     ("compare.metric=bogus", "compare.metric: no 'bogus'; there are word_problems, hellaswag, probes.table"),
@@ -88,7 +91,7 @@ def test_a_wrong_key_type_or_value_is_one_line_that_names_file_and_key(change, m
 
 
 def test_a_condition_has_no_place_for_a_hyperparameter():
-    assert set(ConditionSection.__dataclass_fields__) == {"mode", "numbers", "seeds"}
+    assert set(ConditionSection.__dataclass_fields__) == {"mode", "share", "numbers", "seeds"}
 
 
 def test_numbers_are_read_as_people_write_them(tmp_path):

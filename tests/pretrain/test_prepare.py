@@ -34,7 +34,7 @@ BASE = 1024
 
 
 def condition(mode: str = "token") -> Condition:
-    return Condition(mode, mode, "multiplication", BASE)
+    return Condition(mode, mode, "multiplication", BASE, share=0.5)
 
 
 def spec(**keys) -> Prepare:
@@ -420,6 +420,18 @@ def test_the_audit_can_be_read_and_adds_up(experiment, runs):
         assert encoder.condition.names[ids[0] - BASE] == shown["written"]
         assert f"[{shown['source']} → {shown['written']}]" in text
     assert f"{sum(audit['facts'].values()):,} facts in" in text
+
+
+def test_the_audit_shows_a_fact_as_its_document_has_it(tmp_path):
+    """`mixed` draws by the document and not by the fact, which alone would always be written in one way."""
+    make(tmp_path, spec(drills=0.2), "mixed")
+    samples = [
+        sample
+        for path in sorted(tmp_path.glob("0*"))
+        for sample in shards.read(tmp_path, int(path.name)).blocks["train"].samples
+    ]
+    ways = {(sample["source"], "<" in sample["written"]) for sample in samples}
+    assert len({source for source, _ in ways}) < len(ways)
 
 
 def test_done_already_it_is_skipped_and_a_part_too(experiment, runs, capsys):

@@ -9,7 +9,7 @@ from rl.rewards import SETS, Completion, final, loops, read, terms, total
 from tokenizer.conditions import MODES, Condition
 from tokenizer.encode import Encoder
 
-ENCODERS = {mode: Encoder(Condition(mode, mode, "multiplication", 1024)) for mode in MODES}
+ENCODERS = {mode: Encoder(Condition(mode, mode, "multiplication", 1024, share=0.5)) for mode in MODES}
 INVERTIBLE = [mode for mode in MODES if ENCODERS[mode].condition.invertible]
 QUESTION = "User: A box holds 6 rows of 9 eggs. How many eggs are in 2 boxes?\nAssistant:"
 SOLUTION = "A box holds 6*9=<<6*9=54>>54 eggs.\nTwo hold 2 * 54 = 108 eggs, since 9 × 12 = 108.\n#### {}"
@@ -25,7 +25,8 @@ def written(mode: str, answer: str, gold: str, ended: bool = True) -> Completion
     """An answer as a condition writes it, read back from its ids."""
     encoder = ENCODERS[mode]
     ids = encoder.encode_facts(f" {answer}") + [encoder.eos] * ended
-    assert (encoder.count_facts(ids) > 0) == bool(encoder.fact_ids)
+    if mode != "mixed":  # which may draw none
+        assert (encoder.count_facts(ids) > 0) == bool(encoder.fact_ids)
     return read(encoder, ids, gold)
 
 

@@ -8,7 +8,7 @@ import pytest
 from pipeline.errors import UserError
 from pipeline.files import ROOT
 from scripts import referee
-from tokenizer.conditions import Condition
+from tokenizer.conditions import MODES, Condition
 from tokenizer.encode import Encoder
 
 INSTALLED = (referee.PYTHON.parents[1] / "installed").exists()
@@ -66,8 +66,8 @@ def test_the_harness_is_not_installed(model_dir, tmp_path, monkeypatch):
 
 
 def test_names_of_facts_become_what_they_say():
-    for mode in ("plain", "token", "echo", "placebo"):
-        encoder = Encoder(Condition("c", mode, "multiplication", 1024))
+    for mode in MODES:
+        encoder = Encoder(Condition("c", mode, "multiplication", 1024, share=0.5))
         ids = encoder.encode_facts("So 6 * 9 = 54 eggs.\n#### 54")
         assert referee.spoken(encoder, encoder.hf.decode(ids)) == encoder.render(ids)
 

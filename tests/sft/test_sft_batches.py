@@ -21,7 +21,7 @@ from tokenizer.chat import IGNORE
 from tokenizer.conditions import MODES, Condition
 from tokenizer.encode import Encoder
 
-ENCODERS = {mode: Encoder(Condition(mode, mode, "multiplication", 4096)) for mode in MODES}
+ENCODERS = {mode: Encoder(Condition(mode, mode, "multiplication", 4096, share=0.5)) for mode in MODES}
 SHAPE = Shape(layers=2, width=32, vocabulary=4189)
 LOAD = functools.cache(functools.partial(lambda load, part: load(part, Counter()), train.load))
 

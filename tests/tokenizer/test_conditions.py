@@ -6,7 +6,7 @@ from tokenizer.conditions import MODES, Condition
 from tokenizer.encode import Encoder
 
 BASES = (4096, 50256)
-ENCODERS = {(m, b): Encoder(Condition(m, m, "multiplication", b)) for m in MODES for b in BASES}
+ENCODERS = {(m, b): Encoder(Condition(m, m, "multiplication", b, share=0.5)) for m in MODES for b in BASES}
 
 FACT = st.builds(
     "{0}{s}{op}{s}{1}{s}={s}{2}".format,
@@ -52,6 +52,9 @@ def test_a_source_cannot_make_a_control_id(text):
         for literal in ("<|endoftext|>", "<|pad|>", "<MUL_6_9_54>", "<|reserved_3|>"):
             assert max(encoder.encode(text + literal + text)) < encoder.eos
         controls = [i for i in encoder.encode_facts("<MUL_6_9_54> <|endoftext|> 6*9=54") if i >= encoder.eos]
+        if mode == "mixed":  # draws for each text anew
+            assert set(controls) <= set(encoder.fact_ids) and len(controls) <= 1
+            continue
         assert controls == [
             i for i in encoder.encode_facts("6*9=54") if i >= encoder.eos
         ]  # of the fact alone
@@ -93,6 +96,7 @@ def test_each_mode_writes_a_fact_as_documented():
     assert written("echo") == [("6 * 9 =", "<MUL_6_9_54>"), (" 54", None)]
     assert written("placebo") == [("", "<MUL_1_1_1>"), (" 54", None)]
     assert written("value") == [("54", None)]
+    assert written("mixed") in (written("plain"), written("token"))
 
 
 def test_a_slip_stays_visible_under_echo():
@@ -103,7 +107,14 @@ def test_a_slip_stays_visible_under_echo():
 
 
 def test_ids_that_are_never_trained_are_reserved_and_suppressed():
-    for mode, trained in (("plain", 0), ("token", 45), ("echo", 45), ("placebo", 1), ("value", 0)):
+    for mode, trained in (
+        ("plain", 0),
+        ("token", 45),
+        ("echo", 45),
+        ("placebo", 1),
+        ("value", 0),
+        ("mixed", 45),
+    ):
         encoder = ENCODERS[mode, 4096]
         assert len(encoder.fact_ids) == trained
         assert set(encoder.suppressed) | set(encoder.fact_ids) | {encoder.eos} == set(
@@ -120,3 +131,50 @@ def test_the_fingerprint_tells_conditions_apart_and_follows_behaviour(monkeypatc
     vocabulary = ENCODERS["plain", 4096].condition.facts
     monkeypatch.setattr(vocabulary, "find", lambda text, weak=False: [])
     assert ENCODERS["plain", 4096].fingerprint() != prints["plain"]
+
+
+PRINTS = {
+    "plain": "93fb0809",
+    "token": "9fc516e3",
+    "echo": "749bd1b1",
+    "placebo": "cf9bccfe",
+    "value": "d9837e4f",
+}
+
+
+def test_the_published_fingerprints_stay(monkeypatch):
+    """What is trained already is held against them."""
+    for mode, start in PRINTS.items():
+        assert Condition("any", mode, "multiplication", 512).fingerprint().startswith(start)
+    split = Condition("any", "token", "multiplication", 512, numbers="right", group=2)
+    assert split.fingerprint().startswith("5b0e7ae0")
+    shares = {Condition("any", "mixed", "multiplication", 512, share=p).fingerprint() for p in (0.5, 0.51)}
+    assert len(shares) == 2
+
+
+def drawn(text: str, share: float) -> list[str]:
+    """token or plain, for every fact of a text."""
+    condition = Condition("any", "mixed", "multiplication", 4096, share=share)
+    return ["token" if isinstance(written[0], int) else "plain" for _, _, written in condition.rewrites(text)]
+
+
+@pytest.mark.parametrize("share", [0.25, 0.5, 0.75])
+@pytest.mark.parametrize("facts", [1, 40])  # in a text; the first fact of an answer often opens it
+def test_mixed_writes_a_share_of_its_facts_as_tokens_and_every_fact_in_both_ways(share, facts):
+    ways = {}
+    for n in range(8000 // facts):
+        pairs = [(1 + (n + i) % 9, 1 + (n + i) // 9 % 9) for i in range(facts)]
+        text = "".join(f"{a} * {b} = {a * b}, " for a, b in pairs) + f"so {n} eggs"
+        for pair, way in zip(pairs, drawn(text, share)):
+            ways.setdefault(tuple(sorted(pair)), []).append(way)
+    every = [way for each in ways.values() for way in each]
+    assert every.count("token") / len(every) == pytest.approx(share, abs=0.02)  # 3.6 standard errors
+    assert len(ways) == 45 and all({"token", "plain"} == set(each) for each in ways.values())
+
+
+@given(text=TEXT)
+def test_mixed_draws_by_the_canonical_text_and_a_larger_share_takes_more(text):
+    condition = ENCODERS["mixed", 4096].condition
+    assert condition.rewrite(text) == condition.rewrite(condition.canonical(text))
+    for small, large in zip(drawn(text, 0.25), drawn(text, 0.75)):
+        assert large == "token" or small == "plain"

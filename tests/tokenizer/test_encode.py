@@ -17,7 +17,7 @@ TEXT = "Each of 6 boxes holds 9 eggs: 6 * 9 = 54 eggs.\n\nnaïve 日本 <<6*9=54
 
 @cache
 def make(mode="token", base=4096, vocabulary="multiplication", numbers="bpe", group=None):
-    return Encoder(Condition("any", mode, vocabulary, base, numbers=numbers, group=group))
+    return Encoder(Condition("any", mode, vocabulary, base, numbers=numbers, group=group, share=0.5))
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -64,7 +64,9 @@ def test_a_directory_of_a_changed_or_unknown_tokenizer_is_refused(tmp_path):
         encode.from_dir(tmp_path)
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    "mode", [mode for mode in MODES if mode != "mixed"]
+)  # which draws for each text anew
 def test_a_conversation_as_a_document_is_encoded_as_the_conversation(mode):
     encoder = make(mode)
     messages = [
@@ -119,14 +121,14 @@ TURN = st.fixed_dictionaries({"role": st.sampled_from(list(SPEAKERS)), "content"
 
 
 @pytest.mark.parametrize("numbers, group", [("bpe", None), ("digits", None), ("left", 3), ("right", 2)])
-@pytest.mark.parametrize("mode", ["plain", "token", "echo"])
+@pytest.mark.parametrize("mode", ["plain", "token", "echo", "mixed"])
 @settings(max_examples=40)
 @given(messages=st.lists(TURN, min_size=1, max_size=5))
 def test_the_saved_chat_template_gives_the_ids_of_a_prompt(mode, numbers, group, messages):
     encoder = make(mode, numbers=numbers, group=group)
     condition = encoder.condition
     written = [
-        message | {"content": condition.written(condition.rewrite(message["content"]))}
+        message | {"content": condition.written(condition.rewrite(f" {message['content'].strip()}"))}
         if message["role"] == "assistant"  # as the model itself wrote it
         else message
         for message in messages

@@ -17,13 +17,13 @@ from tokenizer.encode import Encoder
 
 VOCABULARIES = ("multiplication", "squares", "sums")
 SPLITS = [("bpe", None), ("bpe", 3), ("digits", None), *((s, g) for s in numbers.GROUPED for g in (2, 3, 4))]
-INVERTIBLE = ("plain", "token", "echo")
+INVERTIBLE = ("plain", "token", "echo", "mixed")
 
 
 @cache
 def make(mode="plain", split=("right", 3), vocabulary="multiplication", base=4096) -> Encoder:
     scheme, group = split
-    return Encoder(Condition("any", mode, vocabulary, base, numbers=scheme, group=group))
+    return Encoder(Condition("any", mode, vocabulary, base, numbers=scheme, group=group, share=0.5))
 
 
 RUN = st.text("0123456789", min_size=1, max_size=40)
@@ -160,6 +160,17 @@ def test_every_group_has_the_ids_of_its_digits():
         assert all(len(ids) == len(text) for ids, text in zip(spelled.values(), numbers.groups(split[1])))
     right = make(split=("right", 3))
     assert right.group_spellings()[right.encode("407")[0]] == [bpe.encode(digit)[0] for digit in "407"]
+
+
+def test_show_has_a_share(capsys):
+    words = ["6 * 9 = 54 eggs", "--modes", "mixed", "--base", "4096", "--color", "never"]
+    shown = []
+    for share in ("0.001", "0.999"):
+        show.main([*words, "--share", share])
+        shown.append(capsys.readouterr().out)
+    assert "0 facts" in shown[0] and "<MUL_6_9_54>" in shown[1]
+    with pytest.raises(UserError, match="--share 1.0: is a share"):
+        show.main([*words, "--share", "1"])
 
 
 def test_show_has_the_splits_side_by_side(capsys):

@@ -71,7 +71,9 @@ def test_every_condition_reads_the_same_question():
     """Questions are never rewritten: whatever the mode, the prompt is the same ids."""
     question = "What is 6 * 9 = 54 in words?"
     prompts = [
-        Question(question, "54", gsm8k.grade).prompt(Encoder(Condition("c", mode, "multiplication", 4096)))
+        Question(question, "54", gsm8k.grade).prompt(
+            Encoder(Condition("c", mode, "multiplication", 4096, share=0.5))
+        )
         for mode in MODES
     ]
     assert all(prompt == prompts[0] for prompt in prompts)
@@ -79,9 +81,9 @@ def test_every_condition_reads_the_same_question():
     assert encoder.render(prompts[0]) == f"User: {question}\nAssistant:"
 
 
-@pytest.mark.parametrize("mode", ["plain", "token", "echo"])
+@pytest.mark.parametrize("mode", ["plain", "token", "echo", "mixed"])
 def test_every_invertible_condition_is_graded_alike(mode):
-    encoder = Encoder(Condition("c", mode, "multiplication", 4096))
+    encoder = Encoder(Condition("c", mode, "multiplication", 4096, share=0.5))
     rows = list(itertools.islice(word_problems("test", 200, 0), 200))
     for problem in read(gsm8k.TASK, rows)[0]:
         completion = encoder.render([*encoder.encode_facts(f" {problem.solution}"), encoder.eos])

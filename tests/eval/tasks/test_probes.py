@@ -53,6 +53,6 @@ def test_reading(reply):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_every_condition_is_read_alike(mode):
-    encoder = Encoder(Condition("c", mode, "multiplication", 4096))
+    encoder = Encoder(Condition("c", mode, "multiplication", 4096, share=0.5))
     for text in ("6 * 9 = 54", "6 * 9 = 54\n#### 54", "6 * 7 = 42\n40 + 12 = 54"):
         assert probes.grade(encoder.render([*encoder.encode_facts(f" {text}"), encoder.eos]), "54")["correct"]
