@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from pipeline import sample, weights
 from pipeline.hooks import TASK, hook
+from pipeline.sample.named import answered
 from pipeline.sections import Eval, Export, Grpo, Import, Prepare, Pretrain, Sft, TokenizerStage
 
 Spec = TokenizerStage | Prepare | Pretrain | Export | Import | Sft | Grpo | Eval
@@ -48,6 +49,16 @@ class Cost(NamedTuple):
 def _check_prepare(spec: Prepare, refuse: Refuse) -> None:
     if spec.corpus == "seed" and spec.data != "sample":
         refuse("corpus", "only `sample` writes a text for every seed; take data: sample, or corpus: shared")
+    if spec.drills_name and not spec.drills:
+        refuse("drills_name", "there are no drills; set drills, their share")
+    for key, name in (
+        ("name", spec.name if spec.data == "sample" else None),
+        ("drills_name", spec.drills_name),
+    ):
+        try:
+            answered(name, "train", 1, 0) if name else None
+        except ValueError as error:
+            refuse(key, str(error))
 
 
 def _check_pretrain(spec: Pretrain, refuse: Refuse) -> None:

@@ -76,6 +76,7 @@ class Prepare:
         "shared"  # seed: a corpus of its own for every seed; of `sample` alone
     )
     drills: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share of baseline tokens, generated, spread evenly
+    drills_name: str | None = None  # of the drills, see pipeline/sample/named.py; short exercises if not said
 
 
 @strict

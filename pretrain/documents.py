@@ -145,6 +145,7 @@ class Recipe(NamedTuple):
     condition: tuple  # the fields of a Condition
     held_out: float  # share of documents
     drills: float  # share of training tokens
+    drills_name: str | None
     corpus: int = 0
 
     @classmethod
@@ -155,14 +156,15 @@ class Recipe(NamedTuple):
                 "lower tokenizer.group or tokenizer.base"
             )
         text = spec.tokens * (1 - spec.drills)
-        return cls(astuple(condition), spec.val_tokens / (text + spec.val_tokens), spec.drills, corpus)
+        held_out = spec.val_tokens / (text + spec.val_tokens)
+        return cls(astuple(condition), held_out, spec.drills, spec.drills_name, corpus)
 
 
 def encode_chunk(recipe: Recipe, chunk: Chunk) -> Encoded:
     """A chunk's documents, rewritten and encoded, drills among those for training."""
     encoder, counts = encoder_of(recipe.condition), Counter()
     condition, writers = encoder.condition, {split: _Writer(encoder, chunk.number) for split in SPLITS}
-    generated = drill_documents(chunk.number + FRESH * recipe.corpus)
+    generated = drill_documents(chunk.number + FRESH * recipe.corpus, recipe.drills_name)
     drills, owed = (Document.of(drill.encode(), condition) for drill in generated), 0.0
     drill = next(drills) if recipe.drills else None
     for document in chunk.documents():
@@ -186,8 +188,13 @@ def encoder_of(condition: tuple) -> Encoder:
     return Encoder(Condition(*condition))
 
 
-def drill_documents(seed: int) -> Iterator[str]:
-    """Generated arithmetic with its working, without end; nothing that a test of generated products asks."""
+def drill_documents(seed: int, name: str | None = None) -> Iterator[str]:
+    """Generated arithmetic with its working, without end; nothing that a test of generated products asks.
+
+    Those of a name are the documents that a corpus of that name consists of.
+    """
+    if name is not None:
+        yield from (row["text"] for row in generate("train", -1, seed, name))
     rows = drills(sys.maxsize, seed, all_products=False)
     texts = (f"{row['question']}\n{row['answer'].rpartition('####')[0].rstrip()}" for row in rows)
     while True:

@@ -1,9 +1,13 @@
-"""Generated questions with answers that an experiment asks for by `name`.
+"""Generated questions with answers that an experiment asks for by `name`, or mixes into a text by `drills_name`.
 
 worked          products digit by digit and word problems; worked_10: with a tenth of the products in signs
 arithmetic      the grid of pipeline/sample/arithmetic.py; or a part of it, arithmetic[_OP][_LOW-HIGH][_unequal],
                 such as arithmetic_add_2-6_unequal: sums of 2 to 6 digits of different lengths. With _worked
                 behind it the answers show their working
+
+For example, a text of which a fifth is sums without a product, counted in baseline tokens:
+
+    prepare: {run: prepare, data: sample, name: worked, drills: 0.2, drills_name: arithmetic_add_2-6_worked, …}
 """
 
 import re

@@ -73,6 +73,12 @@ WRONG = [
         "stages.prepare={run: prepare, data: a.jsonl, tokens: 9, val_tokens: 9, corpus: seed}",
         "prepare.corpus: only",
     ),
+    ("stages.prepare.name=sums", "stages.prepare.name: there are none named 'sums'; there are worked, "),
+    ("stages.prepare.drills_name=worked", "stages.prepare.drills_name: there are no drills; set drills"),
+    (
+        "stages.prepare={run: prepare, data: sample, tokens: 9, val_tokens: 9, drills: 0.2, drills_name: sums}",
+        "stages.prepare.drills_name: there are none named 'sums'; there are worked, ",
+    ),
     ("eval.sets.hellaswag.task=arc", "eval.sets.hellaswag.task: no task 'arc'; there are "),
     ("name=other", "name: unknown key"),
     ("path=other", "path: unknown key"),

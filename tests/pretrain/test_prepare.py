@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import random
+import re
 import shutil
 import signal
 from collections import Counter
@@ -404,6 +405,27 @@ def test_drills_have_their_share_everywhere_in_training_and_none_in_validation(e
     assert sum(n for n, _ in stretches) / sum(n for _, n in stretches) == pytest.approx(0.3, abs=0.02)
     for drill_tokens, tokens in stretches[:-1]:  # the last is cut and may be short
         assert drill_tokens / tokens == pytest.approx(0.3, abs=0.04)
+
+
+def test_drills_of_a_name_are_a_fifth_of_the_text_and_the_same_in_every_condition(tmp_path):
+    """Sums without a product, for the question whether practice with digits makes the difference."""
+    asked = spec(name="worked", drills=0.2, drills_name="arithmetic_add_2-6_worked")
+    tokens, texts = [], {}
+    for mode in ("plain", "token"):
+        make(tmp_path / mode, asked, mode)
+        encoder, whole = Encoder(condition(mode)), block(tmp_path / mode, "train")
+        texts[mode] = [encoder.render(ids) for ids in split_documents(whole)]
+        drilled = np.array(
+            [re.match(r"User: What is \d+ \+ \d+\?", text) is not None for text in texts[mode]]
+        )
+        tokens.append((whole.docs[drilled, PLAIN].sum(), whole.docs[:, PLAIN].sum()))
+        held_out = [encoder.render(ids) for ids in split_documents(block(tmp_path / mode, "val"))]
+        assert not any(re.match(r"User: What is \d+ \+ \d+\?", text) for text in held_out)
+    assert texts["plain"] == texts["token"] and tokens[0] == tokens[1]
+    assert tokens[0][0] / tokens[0][1] == pytest.approx(0.2, abs=0.01)
+    for text in itertools.compress(texts["plain"], drilled):
+        assert not re.search("[*×x/-]", text.partition("Assistant:")[2])
+        assert re.search(r"\d{2,6} \+ \d{2,6} = \d+\n#### \d+$", text)
 
 
 def test_the_audit_can_be_read_and_adds_up(experiment, runs):
