@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, NoReturn
 from pipeline import sample, weights
 from pipeline.hooks import TASK, hook
 from pipeline.sample.named import answered
-from pipeline.sections import Eval, Export, Grpo, Import, Prepare, Pretrain, Sft, TokenizerStage
+from pipeline.sections import Eval, Export, Grpo, Import, Prepare, Pretrain, Sft, TokenizerStage, sources
 
 Spec = TokenizerStage | Prepare | Pretrain | Export | Import | Sft | Grpo | Eval
 Refuse = Callable[[str, str], NoReturn]  # (key, why)
@@ -46,9 +46,13 @@ class Cost(NamedTuple):
 # --- what types cannot say ----------------------------------------------------------------------------------
 
 
-def _check_prepare(spec: Prepare, refuse: Refuse) -> None:
-    if spec.corpus == "seed" and spec.data != "sample":
+def _check_corpus(spec: Prepare | Sft | Grpo, refuse: Refuse) -> None:
+    if spec.corpus == "seed" and any(data != "sample" for data, *_ in sources(spec)):
         refuse("corpus", "only `sample` writes a text for every seed; take data: sample, or corpus: shared")
+
+
+def _check_prepare(spec: Prepare, refuse: Refuse) -> None:
+    _check_corpus(spec, refuse)
     if spec.drills_name and not spec.drills:
         refuse("drills_name", "there are no drills; set drills, their share")
     for key, name in (
@@ -75,6 +79,7 @@ def _check_pretrain(spec: Pretrain, refuse: Refuse) -> None:
 
 
 def _check_sft(spec: Sft, refuse: Refuse) -> None:
+    _check_corpus(spec, refuse)
     if (spec.phases is None) == (spec.task == "curriculum"):
         refuse("phases", "a curriculum has phases, and no other task has")
     if (spec.data is None) != (spec.task == "curriculum"):
@@ -89,6 +94,7 @@ def _check_sft(spec: Sft, refuse: Refuse) -> None:
 
 
 def _check_grpo(spec: Grpo, refuse: Refuse) -> None:
+    _check_corpus(spec, refuse)
     if spec.batch_size % spec.group_size:
         message = f"{spec.batch_size} completions are not whole groups of group_size {spec.group_size}"
         refuse("batch_size", message)

@@ -19,6 +19,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from pipeline.errors import UserError
 from pipeline.files import cached_sha256, data_dir
@@ -117,7 +118,7 @@ def load_rows(
     seed: int = 0,
     skipped: Counter | None = None,
 ) -> Iterator[dict]:
-    """The usable ones of the first `limit` rows of a split. `sample`'s documents never end; `seed` is theirs.
+    """The usable ones of the first `limit` rows of a split. `sample`'s documents never end; `seed` is its corpus.
 
     `skipped` counts the others by reason; without it they are counted and said here, at the end. Raises
     UserError, before the first row, where there is no such data, a file cannot be read or lacks a column, or
@@ -247,6 +248,26 @@ def _json_rows(file: Path) -> Iterator[tuple[int, dict]]:
                 if not isinstance(row, dict):
                     raise UserError(f"{file}, line {number}: not an object with columns but {str(row)[:40]}")
                 yield number, row
+
+
+def corpus_of(spec: Any, seed: int) -> int:
+    """Which of the texts, or of the rows, `sample` writes for a stage: 0 is what all seeds share."""
+    return seed + 1 if spec.corpus == "seed" else 0
+
+
+def training_rows(
+    source: str, form: Format, *, name: str | None, corpus: int, skipped: Counter
+) -> list[dict]:
+    """The training rows of problems, without the dev rows: those that all seeds share, whatever the corpus.
+
+    `skipped` counts the rows that cannot be used, by reason.
+    """
+    train, dev = split_dev(load_rows(source, form, "train", name=name, skipped=skipped))
+    if corpus == 0:
+        return train
+    watched = {row["question"] for row in dev}
+    rows = load_rows(source, form, "train", name=name, seed=corpus)
+    return [row for row in rows if row["question"] not in watched]
 
 
 def split_dev(rows: Iterable[dict], size: int = DEV) -> tuple[list[dict], list[dict]]:

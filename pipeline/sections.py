@@ -33,6 +33,9 @@ Precision = Literal["bf16", "fp32"]
 Schedule = Literal["cosine", "linear", "constant", "wsd"]  # training.py has a function for each
 Dashboard = Literal["none", "tensorboard", "wandb", "trackio"]
 Split = Literal["train", "dev", "test", "validation"]
+Corpus = Literal[
+    "shared", "seed"
+]  # whose text or rows: of all seeds; or, of `sample` alone, each seed its own
 strict = dataclass(config=ConfigDict(extra="forbid", strict=True), kw_only=True)
 
 
@@ -72,9 +75,7 @@ class Prepare:
     tokens: Count  # training documents are taken until they hold this many baseline tokens
     val_tokens: Count  # the same for validation
     shard_tokens: Count = 100_000_000
-    corpus: Literal["shared", "seed"] = (
-        "shared"  # seed: a corpus of its own for every seed; of `sample` alone
-    )
+    corpus: Corpus = "shared"
     drills: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share of baseline tokens, generated, spread evenly
     drills_name: str | None = None  # of the drills, see pipeline/sample/named.py; short exercises if not said
 
@@ -155,6 +156,7 @@ class Sft:
     data: str | None = None  # rows; a curriculum names its own in `phases`
     name: str | None = None
     phases: list[Phase] | None = None
+    corpus: Corpus = "shared"
     examples: Count | None = None  # rows seen, repeats counted; tokens and flops likewise
     tokens: Count | None = None  # tokens seen, prompt and answer
     flops: Positive | None = None
@@ -184,6 +186,7 @@ class Grpo:
     parent: Parent = Field(alias="from")
     data: str  # rows with question and answer
     name: str | None = None
+    corpus: Corpus = "shared"
     rewards: Literal["fair", "published", "binary"]
     fact_bonus: Annotated[float, Field(ge=0)] = 0.0  # for a true written fact, in either spelling
     steps: Count

@@ -70,11 +70,6 @@ class Chunk(NamedTuple):
         return _row_group(self.file, self.group).slice(self.start, self.stop - self.start).to_pylist()
 
 
-def corpus_of(spec: Prepare, seed: int) -> int:
-    """Which text `sample` writes: 0 is the one that all seeds share."""
-    return seed + 1 if spec.corpus == "seed" else 0
-
-
 def chunks(spec: Prepare, corpus: int = 0) -> Iterator[Chunk]:
     """The source in order. Raises UserError where a file cannot be read."""
     files = [] if spec.data == "sample" else source_files(spec.data, spec.name, "train")

@@ -40,10 +40,11 @@ from pipeline.files import write_json
 from pipeline.formats import described
 from pipeline.identity import stage_dir
 from pipeline.progress import Bar, size
+from pipeline.rows import corpus_of
 from pipeline.sections import Prepare
 from pipeline.world import cores
 from pretrain import shards
-from pretrain.documents import Chunk, Recipe, chunks, corpus_of, encode_chunk, encoder_of
+from pretrain.documents import Chunk, Recipe, chunks, encode_chunk, encoder_of
 from pretrain.shards import SPLITS, Encoded
 from tokenizer.conditions import Condition
 from tokenizer.vocabulary import fact_use

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from eval.tasks import gsm8k
 from eval.tasks.task import Question, read
 from pipeline.files import read_json, write_json
-from pipeline.rows import load_rows, split_dev
+from pipeline.rows import corpus_of, training_rows
 from pipeline.stage import Run
 from tokenizer import encode
 from tokenizer.encode import Encoder
@@ -30,8 +30,9 @@ def choose(run: Run, encoder: Encoder, context: int, solve: Solve) -> tuple[list
     """
     spec = run.spec
     skipped: Counter = Counter()
-    rows = load_rows(spec.data, gsm8k.FORMAT, "train", name=spec.name, skipped=skipped)
-    problems, more = read(gsm8k.TASK, split_dev(rows)[0])
+    corpus = corpus_of(spec, run.seed)
+    rows = training_rows(spec.data, gsm8k.FORMAT, name=spec.name, corpus=corpus, skipped=skipped)
+    problems, more = read(gsm8k.TASK, rows)
     skipped += more
     drawn = random.Random(run.seed).sample(problems, min(spec.prompts, len(problems)))
     ids = {p.id: p.prompt(encoder) for p in drawn}

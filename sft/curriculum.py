@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import NamedTuple
 
 from pipeline.formats import Format
-from pipeline.rows import load_rows, split_dev
+from pipeline.rows import load_rows, training_rows
 from pipeline.sections import Sft
 from sft import gsm8k, tinygsm, tulu
 
@@ -52,10 +52,12 @@ def parts(spec: Sft) -> list[Part]:
     return [Part(spec.task, spec.data, spec.name, budget, getattr(spec, budget))]
 
 
-def load(part: Part, skipped: Counter) -> list[dict]:
+def load(part: Part, skipped: Counter, corpus: int) -> list[dict]:
     """The training rows of a part, without GSM8K's dev rows, by which training is watched.
 
     `skipped` counts those that cannot be used, by reason.
     """
-    rows = load_rows(part.data, FORMATS[part.task], "train", name=part.name, skipped=skipped)
-    return split_dev(rows)[0] if part.task == "gsm8k" else list(rows)
+    form = FORMATS[part.task]
+    if part.task == "gsm8k":
+        return training_rows(part.data, form, name=part.name, corpus=corpus, skipped=skipped)
+    return list(load_rows(part.data, form, "train", name=part.name, seed=corpus, skipped=skipped))

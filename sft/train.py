@@ -18,6 +18,7 @@ from pipeline.errors import UserError, cli
 from pipeline.experiment import Experiment
 from pipeline.files import read_json
 from pipeline.formats import described
+from pipeline.rows import corpus_of
 from pipeline.sections import Sft
 from pipeline.stage import Run
 from sft.batches import Row, Shape, Unit, draw, group, make_row, pack, take
@@ -53,9 +54,9 @@ def units_of(
 ) -> Iterator[Unit]:
     """A part's units without end, in the order of `seed`; `tally` counts its rows.
 
-    A row has to fit in every condition of the experiment.
+    `seed` begins with the arm's. A row has to fit in every condition of the experiment.
     """
-    table, conversations = load(part, tally), TASKS[part.task]
+    table, conversations = load(part, tally, corpus_of(spec, seed[0])), TASKS[part.task]
     tally["read"] += tally.total()
     plain = encode.every_split(encoder.condition, experiment)
 

@@ -96,6 +96,15 @@ def test_a_wrong_key_type_or_value_is_one_line_that_names_file_and_key(change, m
     assert not (runs / "wrong").exists()
 
 
+@pytest.mark.parametrize("change", ["grpo.data=a.jsonl", "sft_tulu.data=a.jsonl",
+    "sft_curriculum.phases=[{task: drills, data: sample, examples: 9000}, {task: gsm8k, data: a.jsonl, examples: 9000}]"])  # fmt: skip
+def test_rows_for_every_seed_are_those_of_sample_alone(change, runs):
+    stage = change.partition(".")[0]
+    load(QUICKSTART, [f"stages.{stage}.corpus=seed"], "right")
+    with pytest.raises(UserError, match=f"stages.{stage}.corpus: only `sample` writes"):
+        load(QUICKSTART, [f"stages.{stage}.corpus=seed", f"stages.{change}"], "wrong")
+
+
 def test_a_condition_has_no_place_for_a_hyperparameter():
     assert set(ConditionSection.__dataclass_fields__) == {"mode", "share", "numbers", "seeds"}
 

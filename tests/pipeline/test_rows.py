@@ -21,7 +21,8 @@ from eval.tasks import hellaswag, svamp
 from pipeline.__main__ import main
 from pipeline.errors import UserError
 from pipeline.files import ROOT
-from pipeline.rows import load_rows, source_digests, source_files, split_dev
+from pipeline.rows import corpus_of, load_rows, source_digests, source_files, split_dev, training_rows
+from pipeline.sections import Sft
 from pretrain.documents import TEXT
 from sft.curriculum import FORMATS
 
@@ -431,11 +432,43 @@ def test_dev_is_the_smallest_hashes_with_all_repeats_in_any_order():
     assert {row["answer"] for row in again} == {row["answer"] for row in dev}
 
 
+@pytest.mark.parametrize("name", [None, "worked"])
+def test_every_seed_has_rows_of_its_own_and_all_seeds_keep_the_same_dev_and_test_rows_apart(name):
+    form, skipped = FORMATS["gsm8k"], Counter()
+    dev = {row["question"] for row in split_dev(load_rows("sample", form, "train", name=name))[1]}
+    test = {row["question"] for row in load_rows("sample", form, "test", name=name, limit=500)}
+    rows = []
+    for spec in (Sft(**SFT), Sft(**SFT, corpus="seed")):
+        for seed in (0, 1):
+            corpus = corpus_of(spec, seed)
+            read = training_rows("sample", form, name=name, corpus=corpus, skipped=skipped)
+            rows.append({row["question"] for row in read})
+            assert len(read) > 9000 and not rows[-1] & (dev | test)
+    shared, again, first, second = rows
+    assert shared == again and not skipped
+    assert max(len(shared & first), len(shared & second), len(first & second)) < len(first) / 3
+
+
 def test_too_few_rows_for_a_dev_split_are_refused():
     with pytest.raises(UserError, match="5 different questions: too few"):
         split_dev(ROWS)
 
 
+SFT = {
+    "run": "sft",
+    "from": "base",
+    "task": "gsm8k",
+    "data": "sample",
+    "examples": 1,
+    "batch_size": 1,
+    "micro_batch": 1,
+    "max_length": 9,
+    "lr": 1.0,
+    "schedule": "cosine",
+    "warmup": 0,
+    "weight_decay": 0.0,
+    "precision": "fp32",
+}
 REAL = {
     "openstax/train.parquet": ("text", 2494),
     "fineweb_edu/sample.parquet": ("text", 450),

@@ -352,6 +352,19 @@ def test_every_condition_draws_the_same_prompts(tmp_path, monkeypatch):
     assert used["bpe"] == used["digits"] and used["bpe"][1]["too long"] > 0
 
 
+def test_every_seed_draws_prompts_of_its_own_corpus():
+    encoder = encode.Encoder(encode.Condition("arm", "plain", "multiplication", 1024))
+    golds, dev = {}, split_dev(load_rows("sample", gsm8k.FORMAT, "train"))[1]
+    watched = {tuple(p.prompt(encoder)) for p in read(gsm8k.TASK, dev)[0]}
+    for corpus, seed in (("shared", 0), ("seed", 0), ("seed", 1)):
+        spec = Grpo(**SPEC | {"corpus": corpus, "prompts": 10_000})
+        run = SimpleNamespace(spec=spec, seed=seed, name="grpo", experiment=_experiment("bpe"))
+        golds[corpus, seed] = {tuple(p["prompt"]) for p in prompts.choose(run, encoder, 256, None)[0]}
+        assert len(golds[corpus, seed]) > 5000 and not golds[corpus, seed] & watched
+    shared, *own = golds.values()
+    assert len(own[0] & own[1]) < len(shared) / 3 and len(shared & own[0]) < len(shared) / 3
+
+
 def test_too_few_useful_prompts_are_made_up_for_and_said(run, monkeypatch, capsys):
     monkeypatch.setitem(rewards.SETS, "binary", {"correct": lambda c: 0.0})
     directory = run(grpo={"pass_at": 2, "steps": 1})

@@ -14,7 +14,7 @@ from pipeline.conversation import conversation
 from pipeline.errors import UserError
 from pipeline.sample.problems import word_problems
 from pipeline.sample.worked import drills
-from sft import batches, train
+from sft import batches, curriculum, train
 from sft.batches import Row, Shape, draw, group, make_row, pack, take
 from sft.curriculum import Part
 from tokenizer.chat import IGNORE
@@ -23,12 +23,12 @@ from tokenizer.encode import Encoder
 
 ENCODERS = {mode: Encoder(Condition(mode, mode, "multiplication", 4096, share=0.5)) for mode in MODES}
 SHAPE = Shape(layers=2, width=32, vocabulary=4189)
-LOAD = functools.cache(functools.partial(lambda load, part: load(part, Counter()), train.load))
+LOAD = functools.cache(functools.partial(lambda load, part: load(part, Counter(), 0), train.load))
 
 
 @pytest.fixture(autouse=True)
 def read_once(monkeypatch):
-    monkeypatch.setattr(train, "load", lambda part, skipped: LOAD(part))
+    monkeypatch.setattr(train, "load", lambda part, skipped, corpus: LOAD(part))
 
 
 def row(length, supervised=1):
@@ -65,6 +65,29 @@ def test_a_budget_of_examples_gives_every_condition_the_same_batches(spec, task,
             [row.length for row in unit] for unit in first
         ]
     assert len(first) % stage.batch_size == 0 and sum(map(len, first)) >= 96
+
+
+@pytest.mark.parametrize("task", ["tulu", "gsm8k", "tinygsm", "drills"])
+def test_a_corpus_for_every_seed_is_other_rows_and_the_same_in_every_condition(spec, monkeypatch, task):
+    monkeypatch.setattr(train, "load", curriculum.load)  # itself
+    asked = []
+    for seed, corpus, mode in (
+        (0, "shared", "token"),
+        (0, "seed", "token"),
+        (0, "seed", "plain"),
+        (1, "seed", "plain"),
+    ):
+        stage = spec(task="curriculum" if task == "drills" else task, corpus=corpus)
+        part = Part(task, "sample", None, "examples", 32)
+        units = take(
+            train.units_of(part, stage, (seed, 0), ENCODERS[mode], Counter()), part, 8, SHAPE, lambda n: None
+        )
+        asked.append({question for unit in questions(units) for question in unit})
+    shared, own, alike, other = asked
+    assert own == alike
+    if task != "tulu":  # whose greetings recur
+        assert len(shared & own) < 16 and len(own & other) < 16
+    assert shared != own != other
 
 
 def test_a_budget_of_tokens_takes_one_condition_further_on_the_same_way(spec):
