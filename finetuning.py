@@ -203,10 +203,13 @@ class Checkpoints(TrainerCallback):
 
 
 class Report:
-    """A step in metrics.jsonl, on the dashboards and on the bar. Raises UserError where training has diverged."""
+    """A step in metrics.jsonl, on the dashboards and on the bar. Raises UserError where training has diverged.
 
-    def __init__(self, run: Run, bar: Bar, step: int):
-        self.run, self.bar = run, bar
+    `look(step)` is called behind every step, before it is saved; what it returns gets a line of its own.
+    """
+
+    def __init__(self, run: Run, bar: Bar, step: int, look: Callable[[int], dict[str, float]] | None = None):
+        self.run, self.bar, self.look = run, bar, look
         self.dashboards = training.dashboards(run, run.spec.report_to, step)
 
     def __call__(self, step: int, metrics: dict[str, float], done: int = 1, note: str = "") -> None:
@@ -214,9 +217,23 @@ class Report:
         for name in ("loss", "grad_norm"):
             if not math.isfinite(metrics[name]):
                 self.run.refuse("lr", f"{name} is {metrics[name]} at step {step}; lower it, or raise warmup")
+        self._log(step, metrics)
+        self.bar.update(done, note)
+        if self.look and (looks := self._within_memory(step)):
+            self._log(step, looks)
+
+    def _log(self, step: int, metrics: dict[str, float]) -> None:
         self.run.log(step=step, **metrics)
         self.dashboards({"step": step, **metrics})
-        self.bar.update(done, note)
+
+    def _within_memory(self, step: int) -> dict[str, float]:
+        try:
+            return self.look(step)
+        except RuntimeError as error:
+            if not training.out_of_memory(error):
+                raise
+        message = "a look does not fit into this device's memory beside the training"
+        self.run.refuse("eval_every", f"{message}; run it again on a larger one, or set it to 0 and go on")
 
 
 def fit(

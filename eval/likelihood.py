@@ -36,14 +36,25 @@ def _outcome(item: MultipleChoice, endings: list[list[float]]) -> dict:
 def gold_bits(
     model: GPT, encoder: Encoder, plain: list[Encoder], questions: list[Question], batch_size: int
 ) -> list[dict]:
-    """`gold_bits` and `gold_bytes` of each reference answer; nothing where there is none, or it does not fit.
+    """`gold_bits` and `gold_bytes` of each reference answer; nothing where it was not scored."""
+    if not encoder.condition.invertible:
+        return [{} for _ in questions]
+    scores = gold_nats(model, encoder, plain, questions, batch_size)
+    return [
+        {"gold_bits": _bits(sum(nats)), "gold_bytes": gold_bytes(question)} if nats else {}
+        for question, nats in zip(questions, scores)
+    ]
+
+
+def gold_nats(
+    model: GPT, encoder: Encoder, plain: list[Encoder], questions: list[Question], batch_size: int
+) -> list[list[float]]:
+    """The log-probability of each token of each reference answer; none where there is no answer, or it does not fit.
 
     It has to fit in the `plain` spellings (tokenizer.encode.every_split), so that all conditions score the same;
     `gold_n` in summary.json would tell of a vocabulary whose tokens are longer than what they stand for.
     """
-    scores: list[dict] = [{} for _ in questions]
-    if not encoder.condition.invertible:
-        return scores
+    scores: list[list[float]] = [[] for _ in questions]
     context = model.config.block_size
     known = {
         i: asked
@@ -53,9 +64,13 @@ def gold_bits(
         and sum(map(len, asked := _request(question, encoder))) <= context
     }
     for i, nats in zip(known, logprobs(model, list(known.values()), batch_size)):
-        size = len(_solution(questions[i]).encode())
-        scores[i] = {"gold_bits": _bits(sum(nats)), "gold_bytes": size}
+        scores[i] = nats
     return scores
+
+
+def gold_bytes(question: Question) -> int:
+    """Of the reference answer as plain text."""
+    return len(_solution(question).encode())
 
 
 def _request(question: Question, encoder: Encoder) -> tuple[list[int], list[int]]:

@@ -12,7 +12,7 @@ from pipeline.errors import UserError
 from pipeline.experiment import Experiment
 from pipeline.files import data_dir, sha256
 from pipeline.rows import SUFFIXES, hub_dir, is_hub_id, is_whole, read_manifest, source_files
-from pipeline.sections import Import, Pretrain, sources
+from pipeline.sections import Import, Pretrain, Sft, sources
 from pipeline.weights import base_directory
 
 
@@ -40,6 +40,8 @@ def download(experiment: Experiment) -> None:
         wanted.update(sources(spec))
         if isinstance(spec, Pretrain) and spec.hellaswag_every:
             wanted.add((spec.hellaswag, None, "validation"))
+        if isinstance(spec, Sft) and spec.eval_every and spec.dev:
+            wanted.add((spec.dev, spec.dev_name, "dev"))
     hub = {
         (source, name or "default", "train" if split == "dev" else split)
         for source, name, split in wanted

@@ -88,6 +88,12 @@ def _check_sft(spec: Sft, refuse: Refuse) -> None:
         refuse("examples", "give exactly one of examples, tokens, flops: the stage's budget")
     if spec.task == "curriculum" and [spec.examples, spec.tokens, spec.flops].count(None) != 3:
         refuse("examples", "a curriculum's budget is the examples of its phases")
+    if spec.dev_name and not spec.dev:
+        refuse("dev_name", "is a configuration of dev, which is missing")
+    if spec.eval_every and not spec.dev and "gsm8k" not in [spec.task, *(p.task for p in spec.phases or ())]:
+        refuse(
+            "eval_every", "looks at dev rows of GSM8K's columns, and no such rows are trained on; name dev"
+        )
     examples = _examples(spec)
     if examples and not spec.packing and spec.warmup >= (steps := -(-examples // spec.batch_size)):
         refuse("warmup", f"{spec.warmup} is not less than the {steps} steps of {examples} examples")

@@ -171,6 +171,11 @@ class Sft:
     warmup: Count0  # steps
     weight_decay: Annotated[float, Field(ge=0)]
     precision: Precision
+    eval_every: Operational[Count0] = 0  # steps between looks at dev problems; 0 is never
+    dev: Operational[str | None] = (
+        None  # rows in GSM8K's columns whose dev rows are looked at; the stage's own GSM8K rows if not said
+    )
+    dev_name: Operational[str | None] = None
     save_every: Operational[Count0] = (
         0  # steps between checkpoints; a stage that is killed goes on from the last; 0 is never
     )
@@ -205,6 +210,7 @@ class Grpo:
     beta: Annotated[float, Field(ge=0)]  # KL penalty
     loss: Literal["grpo", "dr_grpo", "dapo"]
     precision: Precision
+    eval_every: Operational[Count0] = 0  # steps between looks at the dev rows of `data`; 0 is never
     save_every: Operational[Count0] = 0  # steps; a multiple of the steps per generation; 0 is never
     report_to: Operational[Dashboard | list[Dashboard]] = "none"  # beside metrics.jsonl
     trainer: dict[str, Any] = Field(default_factory=dict)  # passed on to TRL's GRPOConfig

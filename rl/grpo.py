@@ -8,9 +8,9 @@ moment (rl/rollouts.py). Rewards (rl/rewards.py) see the completions' ids render
 loss, which rl/trl_trainer.py states, are TRL's. A group is never cut: a step of 32 completions in groups of 16 keeps
 two processes busy, and what more of them are started end at once.
 
-Writes model/, metrics.jsonl (a line a step), samples.jsonl (a group a step) and, where `pass_at` asks,
-prompts.json (how often the parent solved each candidate). Killed, it goes on from its last checkpoint, where
-`save_every` asked for any.
+Writes model/, metrics.jsonl (a line a step, and with `eval_every` one for each look at dev problems: eval/dev.py),
+samples.jsonl (a group a step) and, where `pass_at` asks, prompts.json (how often the parent solved each candidate).
+Killed, it goes on from its last checkpoint, where `save_every` asked for any.
 """
 
 import json
@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import training
+from eval import dev
 from pipeline import world
 from pipeline.errors import cli
 from pipeline.sections import Grpo
@@ -29,6 +30,8 @@ from tokenizer.encode import Encoder
 from training import Place
 
 if TYPE_CHECKING:
+    from transformers import GPT2LMHeadModel
+
     import finetuning
     from rl.rollouts import Rollouts
 
@@ -72,6 +75,7 @@ def train(run: Run, place: Place) -> None:
     encoder = encode.from_dir(run.parent / "model")
     model = GPT2LMHeadModel.from_pretrained(run.parent / "model", dtype=torch.float32).to(place.device)
     rollouts = Rollouts(run, encoder, model)
+    looks = watch(run, place, encoder, model) if run.spec.eval_every else None
     chosen = [None]
     if world.RANK == 0:
         chosen = [prompts.choose(run, encoder, rollouts.config.block_size, rollouts.solve)]
@@ -87,7 +91,7 @@ def train(run: Run, place: Place) -> None:
             processing_class=encoder.hf,
             reward_funcs=reward_functions(encoder, rollouts.terms),
             rollouts=rollouts,
-            report=GroupReport(finetuning.Report(run, bar, step), rollouts),
+            report=GroupReport(finetuning.Report(run, bar, step, looks), rollouts),
         )
         sizes = max(map(len, rollouts.gold)), run.spec.max_new_tokens
         finetuning.fit(
@@ -105,6 +109,15 @@ def train(run: Run, place: Place) -> None:
         **rollouts.cost(int(trainer.state.num_input_tokens_seen)),
     )
     finetuning.clean(run)
+
+
+def watch(run: Run, place: Place, encoder: Encoder, model: "GPT2LMHeadModel") -> dev.DevLooks:
+    """Looks at the dev rows of `data`, sampled as in training and as often as prompts were to choose them."""
+    spec = run.spec
+    problems = dev.load(run, encoder, model.config.n_positions, spec.data, spec.name)
+    samples = spec.pass_at or spec.group_size
+    size = (spec.steps, spec.max_new_tokens, place.sum, samples)
+    return dev.DevLooks(run, encoder, model, problems, *size, spec.temperature)
 
 
 def reward_functions(encoder: Encoder, terms: dict[str, rewards.Reward]) -> list[Callable[..., list[float]]]:
@@ -139,6 +152,7 @@ class GroupReport:
             metrics |= {"rollout_s": round(self.rollouts.seconds, 3)}
         metrics["step_s"] = round(self.at - at, 3)
         self.report(step, metrics, note=f"reward {logs['reward']:.2f}" if sampled else "")
+        self.at = time.perf_counter()  # a look is no part of the next step
         if sampled and world.RANK == 0:
             self.show(step)
 

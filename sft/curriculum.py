@@ -9,10 +9,14 @@ from collections.abc import Callable, Iterable, Sequence
 from types import ModuleType
 from typing import NamedTuple
 
+from eval import dev
+from eval.tasks.task import Question
 from pipeline.formats import Format
 from pipeline.rows import load_rows, training_rows
 from pipeline.sections import Sft
+from pipeline.stage import Run
 from sft import gsm8k, tinygsm, tulu
+from tokenizer.encode import Encoder
 
 # Rows → each one's conversation, or why it is dropped: many at a time, because programs share a sandbox's workers.
 Conversations = Callable[[Sequence[dict], Sft, ModuleType], Iterable[list[dict] | str]]
@@ -61,3 +65,16 @@ def load(part: Part, skipped: Counter, corpus: int) -> list[dict]:
     if part.task == "gsm8k":
         return training_rows(part.data, form, name=part.name, corpus=corpus, skipped=skipped)
     return list(load_rows(part.data, form, "train", name=part.name, seed=corpus, skipped=skipped))
+
+
+def dev_problems(run: Run, encoder: Encoder) -> list[Question]:
+    """What a stage looks at: the dev rows of `dev`, or of its own GSM8K rows, answered as training writes answers."""
+    spec = run.spec
+    own = {part.task: (part.data, part.name) for part in reversed(parts(spec))}
+    source, name = (spec.dev, spec.dev_name) if spec.dev else own["gsm8k"]
+
+    def answer(row: dict) -> str | None:
+        messages = gsm8k.messages(row, spec, encoder.condition.facts)
+        return None if isinstance(messages, str) else messages[-1]["content"]
+
+    return dev.load(run, encoder, spec.max_length, source, name, answer)

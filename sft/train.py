@@ -3,9 +3,9 @@
     python -m sft.train experiments/quickstart.yaml mul_tokens 0 sft_gsm8k
     torchrun --standalone --nproc_per_node=8 -m sft.train experiments/gpt2_124m.yaml mul_tokens 0 sft_gsm8k
 
-Rows that do not fit are dropped, never truncated, and counted by reason: kept + dropped = read. With
-`save_every` a stage that was killed goes on from its last checkpoint and ends with the same weights; else it
-starts again.
+Rows that do not fit are dropped, never truncated, and counted by reason: kept + dropped = read. With `eval_every`
+training is watched on dev problems (eval/dev.py), which changes nothing of it. With `save_every` a stage that was
+killed goes on from its last checkpoint and ends with the same weights; else it starts again.
 """
 
 import sys
@@ -22,7 +22,7 @@ from pipeline.rows import corpus_of
 from pipeline.sections import Sft
 from pipeline.stage import Run
 from sft.batches import Row, Shape, Unit, draw, group, make_row, pack, take
-from sft.curriculum import TASKS, Part, load, parts
+from sft.curriculum import TASKS, Part, dev_problems, load, parts
 from tokenizer import encode
 from tokenizer.encode import Encoder
 from training import Place
@@ -110,11 +110,12 @@ def train(run: Run, place: Place) -> None:
     shape = read_shape(run, encoder)
     run.check_precision()
     config = trl_trainer.configure(run)
+    problems = dev_problems(run, encoder) if run.spec.eval_every else []
     units, records = schedule(run, encoder, shape)
     steps = len(units) // run.spec.batch_size
     if run.spec.warmup >= steps:
         run.refuse("warmup", f"{run.spec.warmup} steps are not less than the stage's {steps}; lower it")
-    outputs = trl_trainer.fit(run, place, encoder, units, config)
+    outputs = trl_trainer.fit(run, place, encoder, units, config, problems)
     rows = [row for unit in units for row in unit]
     run.finish(
         outputs,

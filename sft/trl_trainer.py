@@ -20,6 +20,8 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from trl import SFTConfig, SFTTrainer
 
 import finetuning
+from eval.dev import DevLooks
+from eval.tasks.task import Question
 from pipeline.sections import Sft
 from pipeline.stage import Run
 from sft.batches import Unit
@@ -159,16 +161,25 @@ def build(
     )
 
 
-def fit(run: Run, place: Place, encoder: Encoder, units: list[Unit], config: SFTConfig) -> list[str]:
-    """Train the parent's model on the units, from the last checkpoint on; the names of the files of its model."""
+def fit(
+    run: Run, place: Place, encoder: Encoder, units: list[Unit], config: SFTConfig, problems: list[Question]
+) -> list[str]:
+    """Train the parent's model on the units, from the last checkpoint on; the names of the files of its model.
+
+    `problems` are looked at on the way.
+    """
     checkpoint, step = finetuning.resume(run, place)
     size = run.spec.batch_size
     steps = [units[i : i + size] for i in range(0, len(units), size)]
     tokens = [sum(len(row.ids) for unit in batch for row in unit) for batch in steps]
+    model, looks = load(run.parent / "model"), None
+    if problems:
+        longest = run.experiment.eval.max_new_tokens if run.experiment.eval else run.spec.max_length
+        looks = DevLooks(run, encoder, model, problems, len(steps), longest, place.sum)
     with run.bar(sum(tokens), "tokens", sum(tokens[:step])) as bar:
-        report = finetuning.Report(run, bar, step)
+        report = finetuning.Report(run, bar, step, looks)
         trainer = build(
-            load(run.parent / "model"),
+            model,
             encoder,
             units,
             run.spec,

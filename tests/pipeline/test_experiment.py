@@ -65,6 +65,11 @@ WRONG = [
         "stages.sft_tulu.max_length=500",
         "stages.sft_tulu.max_length: 500 is more than pretrain's block_size of 160",
     ),
+    ("stages.sft_tulu.eval_every=5", "stages.sft_tulu.eval_every: looks at dev rows of GSM8K's columns"),
+    (
+        "stages.sft_gsm8k.dev_name=main",
+        "stages.sft_gsm8k.dev_name: is a configuration of dev, which is missing",
+    ),
     ("stages.sft_curriculum.warmup=9000", "stages.sft_curriculum.warmup: 9000 is not less than the"),
     ("stages.grpo.warmup=9000", "stages.grpo.warmup: 9000 is not less than the"),
     ("stages.grpo.max_new_tokens=160", "stages.grpo.max_new_tokens: 160 leave no room for a question"),

@@ -25,9 +25,23 @@ def changed_by(spec, **values):
 
 
 CHANGES = {
-    "pretrain": {"micro_batch": 3, "compile": True, "report_to": ["tensorboard"], "keep": 9, "save_every": 7},
-    "sft_tulu": {"micro_batch": 4, "save_every": 5, "report_to": "wandb"},
-    "grpo": {"micro_batch": 8, "save_every": 2, "report_to": "trackio"},
+    "pretrain": {
+        "micro_batch": 3,
+        "compile": True,
+        "report_to": ["tensorboard"],
+        "keep": 9,
+        "save_every": 7,
+        "milestones": [9],
+    },
+    "sft_tulu": {
+        "micro_batch": 4,
+        "save_every": 5,
+        "report_to": "wandb",
+        "eval_every": 9,
+        "dev": "x",
+        "dev_name": "y",
+    },
+    "grpo": {"micro_batch": 8, "save_every": 2, "report_to": "trackio", "eval_every": 9},
     "eval_export": {"batch_size": 3},
 }
 

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from transformers import GPT2Config, GPT2LMHeadModel
 
 import finetuning
+from eval import dev
 from eval.tasks import gsm8k
 from eval.tasks.task import read
 from model import GPT
@@ -164,6 +165,35 @@ def test_a_killed_run_goes_on_to_the_same_weights(run, monkeypatch, write):
         assert record(straight)[key] == record(killed)[key] > 0, key
     parent = load_file(straight.parent / "base" / "model" / "model.safetensors")
     assert not all(torch.equal(tensors[name], parent[name]) for name in tensors)
+
+
+def test_looks_change_nothing_and_repeat_exactly_after_a_kill(run, monkeypatch):
+    monkeypatch.setattr(dev, "PROBLEMS", 16)
+    changes = {"steps": 6, "save_every": 2}
+    straight = run(straight=changes)
+    watched = run(watched=changes | {"eval_every": 2})
+    tensors, others = (load_file(d / "model" / "model.safetensors") for d in (straight, watched))
+    assert all(torch.equal(tensors[name], others[name]) for name in tensors)
+    assert lines(straight / "samples.jsonl") == lines(watched / "samples.jsonl")
+    assert record(straight)["sampled"] == record(watched)["sampled"]
+    look = dev.DevLooks.__call__
+
+    def die(self, step):
+        if metrics := look(self, step):
+            self.run.log(step=step, **metrics)
+        if step == 4:
+            raise KeyboardInterrupt
+        return {}
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(dev.DevLooks, "__call__", die)
+        run(killed=changes | {"eval_every": 2})
+    killed = run(killed=changes | {"eval_every": 2})
+    logs = [[line for line in lines(d / "metrics.jsonl") if "dev_loss" in line] for d in (watched, killed)]
+    for line in (*logs[0], *logs[1]):
+        line.pop("seconds")
+    assert logs[0] == logs[1] and [line["step"] for line in logs[0]] == [2, 4, 6]
+    assert len({line["dev_loss"] for line in logs[0]}) == 3
 
 
 def test_how_a_run_is_done_may_change_in_the_middle_of_it(run, monkeypatch):
@@ -456,7 +486,7 @@ def test_groups_are_shared_out_whole(monkeypatch, processes, used, micro_batch, 
 def test_processes_without_a_group_of_their_own_end_at_once(run, write):
     """Three are started for a step of two groups."""
     base = run(first={"steps": 1})
-    path = write(shared={"steps": 2, "pass_at": 2})
+    path = write(shared={"steps": 2, "pass_at": 2, "eval_every": 2})
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=3"]
     command += ["-m", "rl.grpo", path, "arm", "0", "shared"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
@@ -464,7 +494,12 @@ def test_processes_without_a_group_of_their_own_end_at_once(run, write):
     assert "stages.shared.batch_size: feeds 2 of 3 processes evenly; the others end" in done.stderr
     directory = base.parent / "shared"
     assert record(directory)["world_size"] == 2
-    assert [line["step"] for line in lines(directory / "metrics.jsonl")] == [1, 2]
+    *steps, look = lines(directory / "metrics.jsonl")
+    assert [line["step"] for line in (*steps, look)] == [1, 2, 2]
+    assert (
+        look["dev_problems"] == 200
+        and {"dev_loss", "dev_accuracy", "dev_pass@1", "dev_pass@2"} <= look.keys()
+    )
 
 
 def test_out_of_memory_is_one_line_that_names_what_fits(run, monkeypatch):

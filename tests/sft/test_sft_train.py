@@ -19,10 +19,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import finetuning
 import training
+from eval.dev import DevLooks
 from pipeline import stage, world
 from pipeline.errors import UserError
+from pipeline.experiment import load
 from pipeline.files import ROOT, write_json
-from sft import train, trl_trainer
+from pipeline.results import read_result
+from sft import curriculum, train, trl_trainer
 from sft.batches import Shape, group, take
 from sft.curriculum import parts
 from tokenizer import encode
@@ -54,12 +57,16 @@ stages:
     phases: [{task: drills, data: sample, examples: 8}, {task: tinygsm, data: sample, examples: 4}]
   long: {<<: *sft, max_length: 300}
   halves: {<<: *sft, precision: bf16}
-  two: {<<: *sft}
+  two: {<<: *sft, eval_every: 3}
+  watched: {<<: *sft, save_every: 2, eval_every: 2}
+  watched_and_killed: {<<: *sft, save_every: 2, eval_every: 2}
+  watched_programs: {<<: *sft, task: tinygsm, answer_format: program, annotations: strip, eval_every: 9, dev: sample}
   cold: {<<: *sft, examples: null, tokens: 1000, warmup: 99}
   diverging: {<<: *sft, lr: 1e38, trainer: {max_grad_norm: 0}}
   odd: {<<: *sft, trainer: {loging_dir: here}}
   ours: {<<: *sft, trainer: {optim: newton}}
   dirty: {<<: *sft, task: tulu, data: FOLDER/dirty.jsonl, examples: 8}
+  watched_heavy: {<<: *sft, eval_every: 1}
   heavy: {<<: *sft, batch_size: 8, micro_batch: 8, save_every: 1}
   changed: {<<: *sft, save_every: 2}
 """
@@ -306,6 +313,10 @@ def test_two_processes_make_the_same_steps_as_one(arms, torchrun):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert differ(weights(tune(arms, "tune")), weights(runs / "mul_tokens-s0/two")) < 1e-5
+    (*_, one), (_, two) = looks(tune(arms, "watched")), looks(runs / "mul_tokens-s0/two")
+    assert (one["step"], two["step"]) == (6, 6) and one["dev_problems"] == two["dev_problems"] == 200
+    for key in ("dev_loss", "dev_gold_bits_per_byte"):
+        assert one[key] == pytest.approx(two[key], rel=1e-4)
 
 
 def test_packed_rows_train(arms):
@@ -353,6 +364,53 @@ def test_a_killed_stage_goes_on_to_the_same_weights_and_the_same_log(arms, kill,
     assert log(undisturbed) == log(directory)
     assert [line["step"] for line in log(directory)] == [1, 2, 3, 4, 5, 6]
     assert not (directory / "checkpoints").exists()
+
+
+def looks(directory):
+    return [line for line in log(directory) if "dev_loss" in line]
+
+
+@CPU
+def test_looks_change_nothing_and_repeat_exactly_after_a_kill(arms, kill):
+    undisturbed, watched = tune(arms, "tune"), tune(arms, "watched")
+    assert differ(weights(undisturbed), weights(watched)) == 0
+    assert [line for line in log(watched) if "loss" in line] == log(undisturbed)
+    assert [line["step"] for line in looks(watched)] == [2, 4, 6]
+    assert looks(watched)[-1]["dev_loss"] < looks(watched)[0]["dev_loss"]
+    with kill(4):  # behind the look, before the step is saved
+        tune(arms, "watched_and_killed")
+    assert [line["step"] for line in looks(arms[1] / "mul_tokens-s0/watched_and_killed")] == [2, 4]
+    assert log(tune(arms, "watched_and_killed")) == log(watched)
+    assert read_result(undisturbed).expected == read_result(watched).expected
+
+
+def test_dev_problems_are_never_trained_on_and_answered_as_training_writes_them(arms, spec, capsys):
+    encoder = Encoder(Condition("mul_tokens", "token", "multiplication", 4096))
+    run = SimpleNamespace(spec=spec(eval_every=2, annotations="strip"), name="x", experiment=load(arms[0]))
+    problems = curriculum.dev_problems(run, encoder)
+    assert "looks at 200 of 500 dev rows of sample; left out: " in capsys.readouterr().err
+    (part,) = parts(run.spec)
+    trained = {row["question"]: row["answer"] for row in curriculum.load(part, Counter(), 0)}
+    assert len({problem.question for problem in problems} - trained.keys()) == 200
+    assert not any("<<" in problem.solution for problem in problems)
+    run.spec = spec(eval_every=2)
+    assert any("<<" in problem.solution for problem in curriculum.dev_problems(run, encoder))
+
+
+def test_a_stage_on_other_rows_looks_at_those_of_dev(arms):
+    (line,) = looks(tune(arms, "watched_programs"))
+    assert (line["step"], line["dev_problems"]) == (6, 200)
+
+
+def test_a_look_that_does_not_fit_is_one_line(arms, monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(DevLooks, "__call__", full)
+    with pytest.raises(
+        UserError, match="stages.watched_heavy.eval_every: a look does not fit .* set it to 0"
+    ):
+        tune(arms, "watched_heavy")
 
 
 @CPU
