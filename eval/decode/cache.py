@@ -75,9 +75,9 @@ class Cache:
         self.tokens[: len(tokens), 0] = tokens
 
     def move(self, sources: list[int], targets: list[int]) -> None:
-        """Copy rows to other rows, as far as they are filled."""
+        """Copy rows to other rows, as far as they are read."""
         for source, target in zip(sources, targets):
-            self.kv[:, :, target, :, : self.filled] = self.kv[:, :, source, :, : self.filled]
+            self.kv[:, :, target, :, : self.in_view] = self.kv[:, :, source, :, : self.in_view]
             for state in (self.bias, self.tokens, self.positions):
                 state[target] = state[source]
 
@@ -104,10 +104,12 @@ class Cache:
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             keys, values = self.kv[layer, :, :rows]
-            keys = keys.index_copy_(2, self.column, k.to(keys.dtype))[:, :, :columns]
-            values = values.index_copy_(2, self.column, v.to(keys.dtype))[:, :, :columns]
             if q.is_cuda:
+                keys.index_copy_(2, self.column, k), values.index_copy_(2, self.column, v)
+                keys, values = keys[:, :, :columns], values[:, :, :columns]
                 return F.scaled_dot_product_attention(q, keys, values, attn_mask=bias)
+            keys[:, :, self.filled - 1], values[:, :, self.filled - 1] = k[:, :, 0], v[:, :, 0]
+            keys, values = keys[:, :, :columns], values[:, :, :columns]
             scores = (q.to(keys.dtype) * q.shape[-1] ** -0.5) @ keys.transpose(2, 3) + bias
             return (scores.softmax(-1) @ values).to(q.dtype)
 

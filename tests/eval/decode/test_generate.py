@@ -116,12 +116,72 @@ def test_the_host_looks_at_the_device_every_few_steps_only(model, monkeypatch):
     assert looks == [8, 8, 2] and [len(reply) for reply in replies] == [18, 10]
 
 
-def test_a_sample_is_drawn_as_multinomial_draws_it():
-    logits = torch.randn(50, 300)
-    chances = logits.index_fill(1, torch.tensor(SUPPRESS), -torch.inf).div(0.7).softmax(-1)
-    truth = torch.multinomial(chances, 1, generator=torch.Generator().manual_seed(5))[:, 0]
-    choose = module.Choice(torch.device("cpu"), SUPPRESS, 0.7, torch.Generator().manual_seed(5))
-    assert torch.equal(choose(logits), truth)
+def test_a_draw_is_the_inverse_of_the_distribution_and_never_of_no_chance():
+    """Ids of chance 0.5, 0.3, 0.2 take the lower half of the uniform numbers, the next three tenths, the rest."""
+    logits = torch.full((1, 7), -torch.inf)
+    logits[0, [1, 2, 4, 5]] = torch.tensor([0.5, 0.3, 0.9, 0.2]).log()
+    keys = torch.randint(-(2**63), 2**63 - 1, (1, 20_000))
+    choose = module.Choice(torch.device("cpu"), [4], 1.0)
+    drawn = choose(logits, keys, 3)[0]
+    uniform = torch.tensor([_uniform(key, 3) for key in keys[0].tolist()])
+    expected = torch.where(uniform < 0.5, 1, torch.where(uniform < 0.8, 2, 5))
+    assert (drawn != expected).sum() <= 1  # on an edge, where sums are rounded
+    assert choose.finite
+
+
+def _uniform(key: int, step: int) -> float:
+    """SplitMix64 in Python's own whole numbers, after its authors' C."""
+    z = (key + (step + 1) * 0x9E3779B97F4A7C15) % 2**64
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EB % 2**64
+    return ((z ^ (z >> 31)) >> 41) / 2**23
+
+
+def test_the_largest_draw_is_the_last_id_with_a_chance(monkeypatch):
+    monkeypatch.setattr(module, "mix", lambda x: torch.full_like(x, -1))  # every bit set
+    for count in (3, 200, 5000):
+        logits = torch.randn(20, count)
+        drawn = module.Choice(torch.device("cpu"), [count - 1], 0.5)(logits, torch.zeros(20, 1).long(), 0)
+        assert (drawn == count - 2).all()
+    monkeypatch.setattr(module, "mix", torch.zeros_like)
+    assert (
+        module.Choice(torch.device("cpu"), [0], 1.0)(torch.randn(20, 9), torch.zeros(20, 1).long(), 0) == 1
+    ).all()
+
+
+@pytest.mark.parametrize("rounding, look", [((1, 1), 1), ((8, 16), 1), ((8, 16), 5)])
+def test_a_sample_depends_on_its_key_and_place_alone(model, prompts, expected, rounding, look, monkeypatch):
+    """Not on the batches, the other prompts, how many samples there are, or whether samples share a row."""
+    eos, limits, _ = expected
+    kwargs = {"eos": eos, "suppress": SUPPRESS, "temperature": 0.8}
+    keys = [hash((7, i)) for i in range(len(prompts))]
+    alone = [
+        generate(model, [prompt], limit, keys=[key], samples=5, **kwargs)[0]
+        for prompt, limit, key in zip(prompts, limits, keys)
+    ]
+    monkeypatch.setitem(cache.ROUNDING, "cpu", rounding)
+    monkeypatch.setitem(module.LOOK, "cpu", look)
+    for batch_size in (None, 35):
+        assert (
+            generate(model, prompts, limits, keys=keys, samples=5, batch_size=batch_size, **kwargs) == alone
+        )
+    few = generate(model, prompts[::-1], limits[::-1], keys=keys[::-1], samples=2, **kwargs)
+    assert few[::-1] == [group[:2] for group in alone]
+    assert 2 < sum(len(set(map(tuple, group))) for group in alone) / len(alone) < 5  # some agree, some part
+    assert any(reply[-1] == eos for group in alone for reply in group)
+    with pytest.raises(UserError, match="keys: 1 for 2 prompts"):
+        generate(model, [[1], [2]], 5, keys=[1], **kwargs)
+
+
+def test_samples_that_agree_are_computed_once(model, monkeypatch):
+    rows = []
+    step = cache.Cache.step
+    monkeypatch.setattr(cache.Cache, "step", lambda self, n: rows.append(n) or step(self, n))
+    kwargs = {"eos": 199, "suppress": SUPPRESS, "samples": 16}
+    generate(model, [[1, 2], [3]], 10, temperature=1e-6, keys=[1, 2], **kwargs)
+    assert rows == [2] * 9
+    generate(model, [[1, 2], [3]], 10, temperature=5.0, keys=[1, 2], **kwargs)
+    assert rows[9] > 16 and max(rows) <= 32
 
 
 def test_bf16_decodes_nearly_the_same(model, prompts):
