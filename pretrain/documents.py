@@ -20,6 +20,7 @@ from pipeline.conversation import as_text, conversation
 from pipeline.errors import UserError
 from pipeline.formats import Format, anything
 from pipeline.rows import load_rows, source_files
+from pipeline.sample import arithmetic
 from pipeline.sample.documents import documents
 from pipeline.sample.named import answered
 from pipeline.sample.worked import drills
@@ -45,8 +46,18 @@ def generate(split: str, n: int, seed: int, name: str | None) -> Iterator[dict]:
         return documents(seed, split)
     if split != "train":
         raise ValueError(f"those named '{name}' have no split '{split}'; there is train")
+    part = arithmetic.named(name)
+    each = arithmetic.LISTED if part and part.listed else 1
     rows = answered(name, split, -1, seed)
-    return ({"text": as_text(conversation(row["question"], row["answer"]))} for row in rows)
+    groups = iter(lambda: tuple(itertools.islice(rows, each)), ())
+    return ({"text": _as_document(rows)} for rows in groups)
+
+
+def _as_document(rows: tuple[dict, ...]) -> str:
+    """A conversation about the last problem, behind the bare solutions of the others."""
+    *listed, asked = rows
+    solutions = [row["answer"].rpartition("\n####")[0] for row in listed]
+    return "\n".join([*solutions, as_text(conversation(asked["question"], asked["answer"]))])
 
 
 # Whether a document can be used, `_decode` says, who counts it with its chunk.

@@ -24,6 +24,7 @@ from pipeline.sample.workings import between, pick, schoolbook, shuffled
 OPERATIONS = {"add": "+", "subtract": "-", "multiply": "*", "compare": ">"}
 LONGEST = 8  # digits of an operand
 TRAINED = 6  # digits of the longest operand in training
+LISTED = 9  # problems of a document where a name says `_listed`: a list of equations, and a conversation
 DRAWS = 50  # of operands for lengths, until one belongs to the split and has not been asked
 TRIES = 500  # lengths in a row that give none: a test has no more
 
@@ -36,11 +37,12 @@ class Grid(NamedTuple):
     high: int = LONGEST
     unequal: bool = False  # only operands of different lengths
     worked: bool = False  # answers show their working, digit by digit
+    listed: bool = False  # as documents: equations in lists of LISTED, before each conversation
 
 
 NAME = re.compile(
     rf"""arithmetic (?:_(?P<op>{"|".join(OPERATIONS)}))? (?:_(?P<low>[1-{LONGEST}])-(?P<high>[1-{LONGEST}]))?
-    (?P<unequal>_unequal)? (?P<worked>_worked)?""",
+    (?P<unequal>_unequal)? (?P<worked>_worked)? (?P<listed>_listed)?""",
     re.VERBOSE,
 )
 
@@ -54,7 +56,7 @@ def named(name: str) -> Grid | None:
     if low + unequal > high:
         return None
     operations = (match["op"],) if match["op"] else tuple(OPERATIONS)
-    return Grid(operations, low, high, unequal, bool(match["worked"]))
+    return Grid(operations, low, high, unequal, bool(match["worked"]), bool(match["listed"]))
 
 
 def grid(part: Grid, split: str, n: int, seed: int) -> Iterator[dict]:

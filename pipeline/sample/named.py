@@ -3,7 +3,8 @@
 worked          products digit by digit and word problems; worked_10: with a tenth of the products in signs
 arithmetic      the grid of pipeline/sample/arithmetic.py; or a part of it, arithmetic[_OP][_LOW-HIGH][_unequal],
                 such as arithmetic_add_2-6_unequal: sums of 2 to 6 digits of different lengths. With _worked
-                behind it the answers show their working
+                behind it the answers show their working; with _listed, documents hold eight bare solutions
+                before each conversation, four times the sums in the same tokens
 
 For example, a text of which a fifth is sums without a product, counted in baseline tokens:
 

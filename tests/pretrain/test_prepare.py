@@ -23,6 +23,7 @@ from pipeline.files import ROOT, read_json, sha256
 from pipeline.identity import stage_dir
 from pipeline.rows import load_rows
 from pipeline.sample.documents import documents as sample_documents
+from pipeline.sample.named import answered
 from pipeline.sections import Prepare
 from pretrain import documents, prepare, shards
 from pretrain.documents import TEXT
@@ -426,6 +427,18 @@ def test_drills_of_a_name_are_a_fifth_of_the_text_and_the_same_in_every_conditio
     for text in itertools.compress(texts["plain"], drilled):
         assert not re.search("[*×x/-]", text.partition("Assistant:")[2])
         assert re.search(r"\d{2,6} \+ \d{2,6} = \d+\n#### \d+$", text)
+
+
+def test_listed_documents_hold_true_sums_that_no_test_asks_and_end_in_a_conversation():
+    name = "arithmetic_add_1-3"
+    asked = {row["question"] for row in answered(name, "test", 2000, 0)}
+    for document in itertools.islice(documents.generate("train", -1, 5, f"{name}_listed"), 200):
+        *listed, question, solution, value = document["text"].splitlines()
+        assert len(listed) == 8 and re.fullmatch(r"User: What is \d+ \+ \d+\?", question)
+        assert value == f"#### {solution.rpartition(' ')[2]}"
+        for line in [*listed, solution.removeprefix("Assistant: ")]:
+            a, b, total = map(int, re.fullmatch(r"(\d+) \+ (\d+) = (\d+)", line).groups())
+            assert a + b == total and (max(a, b) < 10 or f"What is {a} + {b}?" not in asked)
 
 
 def test_the_audit_can_be_read_and_adds_up(experiment, runs):
