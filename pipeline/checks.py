@@ -5,7 +5,7 @@ from typing import NoReturn
 from pipeline.design import Experiment
 from pipeline.errors import UserError
 from pipeline.files import ROOT
-from pipeline.hooks import GROUPED, METRICS, SHARED, VOCABULARY, hook
+from pipeline.hooks import GROUPED, METRIC, SHARED, VOCABULARY, hook
 from pipeline.kinds import KINDS, MODEL_KINDS, Refuse, may_follow
 from pipeline.sections import OPERATIONAL, Compare, fields_of
 
@@ -106,9 +106,7 @@ def _check_compare(experiment: Experiment, compare: Compare, refuse: Refuse) -> 
             refuse("compare", f"contrasts '{treated}' with itself; name two conditions")
     if compare.stage not in experiment.stages or experiment.kind(compare.stage) not in MODEL_KINDS:
         refuse("compare.stage", f"'{compare.stage}' is not a stage with a model")
-    metrics = hook(METRICS)(experiment) if experiment.eval else []
-    if compare.metric not in metrics:
-        refuse("compare.metric", f"no '{compare.metric}'; there are {', '.join(metrics)}")
+    hook(METRIC)(experiment, refuse)
     ladder = compare.ladder.stages if compare.ladder else []
     for name in ladder:
         if name not in experiment.stages or experiment.kind(name) not in MODEL_KINDS:

@@ -249,11 +249,11 @@ class Compare:
     """The preregistered question: `contrast` is arm − control on `metric` after `stage`."""
 
     stage: Name
-    metric: str  # a problem set, or probes.KIND
+    metric: str  # a problem set, SET.gold_bits or probes.KIND: see eval/verdict/metrics.py
     contrast: tuple[Name, Name]
     secondary: list[tuple[Name, Name]] = Field(default_factory=list)
-    # of equivalence, one of the two: in accuracy (0.02 is 2 points), or, where that is low, as a share of the
-    # accuracy of each contrast's control (0.2 is 2 points where the control gets 10%)
+    # of equivalence, one of the two: in the metric's unit (0.02 is 2 points of accuracy, or 0.02 bits per byte), or,
+    # where accuracy is low, as a share of what each contrast's control gets (0.2 is 2 points where it gets 10%)
     margin: Annotated[float, Field(gt=0, lt=1)] | None = None
     relative_margin: Annotated[float, Field(gt=0, lt=1)] | None = None
     ladder: Ladder | None = None  # of the contrast's two conditions

@@ -52,7 +52,7 @@ def _wanted(study: Study) -> Iterator[tuple[str, str, int]]:
     asked, (first, *others) = study.question, study.experiment.seeds
     stages = [asked.stage, *(name for name in study.model_stages() if name != asked.stage)]
     found = dict.fromkeys(key for arm in study.arms for each in arm.items.values() for key in each)
-    sets = [key for key in sorted(found, key=lambda key: key != asked.metric) if _in_words(study, key)]
+    sets = [key for key in sorted(found, key=lambda key: key != study.metric.set) if _in_words(study, key)]
     wanted = [(asked.stage, key, first) for key in sets]
     wanted += [(name, key, first) for key in sets[:1] for name in stages]
     wanted += [(asked.stage, key, seed) for seed in others for key in sets[:1]]

@@ -19,7 +19,7 @@ def training_flops(study: Study, arm: Arm, name: str) -> float | None:
 
 
 def tokens_an_answer(study: Study, arm: Arm, name: str) -> float | None:
-    return summary(arm, name, study.question.metric).get("tokens_per_response")
+    return summary(arm, name, study.metric.set).get("tokens_per_response")
 
 
 AXES: dict[str, Callable[[Study, Arm, str], float | None]] = {
@@ -30,7 +30,7 @@ AXES: dict[str, Callable[[Study, Arm, str], float | None]] = {
 
 def _placed(study: Study) -> Iterator[tuple[str, str, str, list[Arm], list[float]]]:
     """(axis, stage, condition, arms, their places on the axis)."""
-    metric = study.question.metric
+    metric = study.metric.set
     for axis, place in AXES.items():
         for name, condition, arms in study.evaluated():
             asked = [arm for arm in arms if metric in arm.items[name]]
@@ -45,7 +45,7 @@ def _rows(head: list[str], arms: list[Arm], places: list[float], values: list[fl
 
 
 def accuracy(study: Study, content: dict) -> Figure:
-    metric, rows = content["question"]["metric"], []
+    metric, rows = content["question"]["set"], []
     for axis, name, condition, arms, places in _placed(study):
         score = content["scores"][name][condition]["sets"][metric]
         values = [score["by_seed"][str(arm.seed)] for arm in arms]
@@ -55,7 +55,7 @@ def accuracy(study: Study, content: dict) -> Figure:
 
 
 def gold_bits(study: Study, content: dict) -> Figure:
-    metric, rows = content["question"]["metric"], []
+    metric, rows = content["question"]["set"], []
     for axis, name, condition, arms, places in _placed(study):
         scores = [summary(arm, name, metric) for arm in arms]
         values = [score.get("gold_bits_per_byte") for score in scores]

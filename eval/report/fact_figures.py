@@ -39,7 +39,7 @@ def dose(study: Study, content: dict) -> Figure:
 
 
 def fact_use(study: Study, content: dict) -> Figure:
-    metric, rows = content["question"]["metric"], []
+    metric, rows = content["question"]["set"], []
     for said, key in (
         ("true facts written, in either spelling", "facts_written_per_response"),
         ("fact tokens", "fact_tokens_per_response"),
@@ -92,9 +92,9 @@ def _cells(study: Study, panel: str, measure: str, values: np.ndarray) -> list[l
 
 def _written(arm: Arm, condition: Condition, asked: dict) -> np.ndarray | None:
     """True facts per 100 answers, (facts,), in the rendered text; None for a set not answered in words."""
-    if "facts_written_per_response" not in summary(arm, asked["stage"], asked["metric"]):
+    if "facts_written_per_response" not in summary(arm, asked["stage"], asked["set"]):
         return None
-    return arm.facts_written / len(arm.items[asked["stage"]][asked["metric"]].ids) * 100
+    return arm.facts_written / len(arm.items[asked["stage"]][asked["set"]].ids) * 100
 
 
 def _known(arm: Arm, condition: Condition, asked: dict) -> np.ndarray | None:

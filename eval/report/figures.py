@@ -51,7 +51,7 @@ def short(value: float) -> float:
 
 
 def accuracy(study: Study, content: dict) -> Figure:
-    metric, rows = content["question"]["metric"], []
+    metric, rows = content["question"]["set"], []
     sets = dict.fromkeys(
         key for cells in content["scores"].values() for cell in cells.values() for key in cell["sets"]
     )
@@ -85,7 +85,7 @@ def accuracy(study: Study, content: dict) -> Figure:
 
 
 def strata(study: Study, content: dict) -> Figure:
-    metric, rows = content["question"]["metric"], []
+    metric, rows = content["question"]["set"], []
     for name, cells in content["scores"].items():
         for condition, cell in cells.items():
             for key, score in cell["sets"].get(metric, {}).get("strata", {}).items():
@@ -128,7 +128,15 @@ def _difference_rows(key: str, contrast: dict) -> list[list]:
 
 
 DIFFERENCE = ["seed", "difference", "low", "high", "low90", "high90", "p", "p_holm"]
-ROLES = dict(value="difference", low="low", high="high", low90="low90", high90="high90", format="points")
+ROLES = dict(value="difference", low="low", high="high", low90="low90", high90="high90")
+
+
+def _direction(content: dict) -> str:
+    return (
+        " Lower is better: a difference below 0 is in favour."
+        if content["primary"]["lower_is_better"]
+        else ""
+    )
 
 
 def differences(study: Study, content: dict) -> Figure:
@@ -141,8 +149,10 @@ def differences(study: Study, content: dict) -> Figure:
         f"Paired differences on {asked['metric']} after {asked['stage']}",
         "The first line is the question's contrast. Small marks are seeds: the two conditions share a"
         " seed's initialisation, data order and problems. Thin: the 95% interval, held against 0. Thick: the 90%"
-        " interval, held against the margin (the band), within which a difference would not matter.",
-        ["contrast", *DIFFERENCE], rows, dict(group="contrast", margin=content["primary"]["margin"], **ROLES),
+        " interval, held against the margin (the band), within which a difference would not matter."
+        f"{_direction(content)}",
+        ["contrast", *DIFFERENCE], rows,
+        dict(group="contrast", margin=content["primary"]["margin"], format=asked["unit"], **ROLES),
     )  # fmt: skip
 
 
@@ -153,14 +163,14 @@ def by_stage(study: Study, content: dict) -> Figure:
         "by_stage", "Differences", "dots",
         f"{primary['treated']} − {primary['control']} on {asked['metric']}, stage by stage",
         f"The question is about {asked['stage']}. The other stages are described, their intervals not adjusted"
-        " for their number.",
+        f" for their number.{_direction(content)}",
         ["stage", *DIFFERENCE], rows,
-        dict(group="stage", margin=asked["margin"], **ROLES),
+        dict(group="stage", margin=asked["margin"], format=asked["unit"], **ROLES),
     )  # fmt: skip
 
 
 def error_classes(study: Study, content: dict) -> Figure:
-    metric, rows = content["question"]["metric"], []
+    metric, rows = content["question"]["set"], []
     for name, cells in content["scores"].items():
         for condition, cell in cells.items():
             found = cell["sets"].get(metric, {})

@@ -16,6 +16,7 @@ from eval.report.scales import (
     logarithmic,
     percent,
     short,
+    width,
 )
 from eval.report.shapes import MARKS, Label, Line, Mark, Panel, Rect, Shape, moved
 
@@ -90,10 +91,11 @@ def dots(table: Table, title: str, rows: list[dict]) -> Panel:
     each = len(series) * ROW + 12
     panel = Panel(title, WIDTH, len(groups) * each + 26)
     bottom = panel.height - 22
-    if table.encoding.get("format") == "points":
-        panel.shapes.append(Label(WIDTH, panel.height - 6, "points", "end"))
+    unit = table.encoding.get("format")
+    if unit in ("points", "bits per byte"):  # differences
+        panel.shapes.append(Label(WIDTH, panel.height - 6, unit, "end"))
     if margin := table.encoding.get("margin"):
-        tip = f"margin of equivalence: ±{short(100 * margin)} points"
+        tip = f"margin of equivalence: {width(margin, unit)}"
         panel.shapes.append(Rect(x.at(-margin), 0, x.at(margin) - x.at(-margin), bottom, "muted", 0.14, tip))
     for tick in x.ticks:
         axis = tick == 0 and margin

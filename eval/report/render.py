@@ -11,7 +11,7 @@ import re
 from html import escape
 
 from eval.report import plots, svg, tables, words
-from eval.report.scales import percent, points, short
+from eval.report.scales import difference, level, percent, width
 from pipeline.files import ROOT
 
 PAGE = ROOT / "eval/report/page"
@@ -142,12 +142,12 @@ def verdict(content: dict) -> Markup:
 
 def tiles(content: dict) -> Markup:
     primary = content["primary"]
-    score = content["scores"][primary["stage"]][primary["control"]]["sets"][primary["metric"]]
-    shown = [
-        (name, percent(primary["accuracy"][name]), "") for name in (primary["treated"], primary["control"])
-    ]
+    score = content["scores"][primary["stage"]][primary["control"]]["sets"][content["question"]["set"]]
+    unit, named = primary["unit"], (primary["treated"], primary["control"])
+    shown = [(name, level(primary["mean"][name], unit), "") for name in named]
+    if unit == "points":
+        shown.append(("floor", percent(score["floor"]), f"always “{score['floor_answer']}”"))
     shown += [
-        ("floor", percent(score["floor"]), f"always “{score['floor_answer']}”"),
         ("p", tables.p_value(primary["p"]), ""),
         ("seeds", str(len(primary["seeds"])), f"of {primary['planned']}"),
         ("problems", f"{primary['problems']:,}", ""),
@@ -161,10 +161,12 @@ def tiles(content: dict) -> Markup:
 
 def tests(primary: dict) -> Markup:
     """Every test of the difference, and what it speaks of."""
-    seeds, margin = len(primary["seeds"]), f"±{short(100 * primary['margin'])} points"
+    seeds, unit = len(primary["seeds"]), primary["unit"]
+    margin = width(primary["margin"], unit)
     if seeds == 1:
         about = "the same problems; these two models, not other seeds"
-        rows = [("Exact McNemar", primary["interval"], primary["p"], about)]
+        name = "Exact McNemar" if unit == "points" else "Paired t over problems"
+        rows = [(name, primary["interval"], primary["p"], about)]
     else:
         least = f"at best {tables.p_value(2 / 2**seeds)} with {seeds} seeds"
         t, these = primary["paired_t"], "other seeds, these problems"
@@ -189,14 +191,14 @@ def tests(primary: dict) -> Markup:
         tag(
             "tr",
             tag("td", name),
-            number(interval(ends)),
+            number(interval(ends, unit)),
             number(tables.p_value(p)),
             tag("td", what, class_="wrap"),
         )
         for name, ends, p, what in rows
     ]
     summary = tag("summary", "Every test of this difference")
-    inner = table(["test", "interval, points", "p", "what it speaks of"], body, (1, 2))
+    inner = table(["test", f"interval, {unit}", "p", "what it speaks of"], body, (1, 2))
     return tag("details", summary, inner, pairing(primary), class_="numbers")
 
 
@@ -204,21 +206,20 @@ def pairing(primary: dict) -> Markup | None:
     if "pairing" not in primary:
         return None
     correlation, deviation = primary["pairing"]["correlation"], primary["pairing"]["spread"]
-    message = "A condition has all or nothing right, so no correlation is known."
+    message = "A condition answers all problems alike, so no correlation is known."
     if correlation is not None:
         message = f"The two conditions' outcomes on a problem correlate by {correlation:.2f}."
-    message += (
-        f" Beyond chance, the difference has a standard deviation over seeds of {100 * deviation:.2g} points."
-    )
+    spread = width(deviation, primary["unit"]).removeprefix("±")
+    message += f" Beyond chance, the difference has a standard deviation over seeds of {spread}."
     return tag("p", message, class_="note")
 
 
 def secondary(contrasts: list[dict]) -> Markup:
     rows = []
     for each in contrasts:
-        difference = "–" if each["difference"] is None else points(each["difference"])
+        size = "–" if each["difference"] is None else difference(each["difference"], each["unit"])
         p_values = (tables.p_value(each.get(key)) for key in ("p", "p_holm"))
-        cells = [number(words) for words in (difference, interval(each["interval"]), *p_values)]
+        cells = [number(words) for words in (size, interval(each["interval"], each["unit"]), *p_values)]
         rows.append(
             tag("tr", tag("td", f"{each['treated']} − {each['control']}"), *cells, tag("td", each["label"]))
         )
@@ -233,8 +234,8 @@ def number(words: str) -> Markup:
     return tag("td", words, class_="n")
 
 
-def interval(ends: list[float] | None) -> str:
-    return "–" if ends is None else f"{points(ends[0])} to {points(ends[1])}"
+def interval(ends: list[float] | None, unit: str) -> str:
+    return "–" if ends is None else " to ".join(difference(end, unit) for end in ends)
 
 
 # --- warnings and runs --------------------------------------------------------------------------------------

@@ -21,6 +21,25 @@ def points(share: float, sign: str = "+", digits: int = 1) -> str:
     return minus(f"{100 * share:{sign}.{digits}f}")
 
 
+def bits(value: float, sign: str = "+") -> str:
+    return minus(f"{value:{sign}.3f}")
+
+
+def difference(value: float, unit: str, sign: str = "+") -> str:
+    """A difference in a metric's unit, without its name."""
+    return points(value, sign) if unit == "points" else bits(value, sign)
+
+
+def width(margin: float, unit: str) -> str:
+    """A margin in a metric's unit, with as few digits as say it: ±2 points."""
+    return f"±{short(100 * margin if unit == 'points' else margin)} {unit}"
+
+
+def level(value: float, unit: str) -> str:
+    """What a condition gets: 61.0%, or 0.712 bits per byte."""
+    return f"{value:.1%}" if unit == "points" else f"{bits(value, '')} {unit}"
+
+
 def percent(share: float) -> str:
     return f"{100 * share:.1f}%"
 
@@ -36,10 +55,11 @@ def number(x: float) -> str:
     return minus(f"{x:,.0f}") if abs(x) >= 1000 else short(x)
 
 
-FORMATS = {"percent": percent, "points": points, "number": number, "count": count}
+FORMATS = {"percent": percent, "points": points, "bits per byte": bits, "number": number, "count": count}
 TICKS: dict[str, Callable[[float], str]] = {
     "percent": lambda x: f"{short(100 * x)}%",
     "points": lambda x: ("+" if x > 0 else "") + short(100 * x),
+    "bits per byte": lambda x: ("+" if x > 0 else "") + short(x),
     "number": number,
     "count": count,
 }

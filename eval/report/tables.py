@@ -1,7 +1,8 @@
 """The tables of a comparison, from report.json's content: as text, Markdown and LaTeX."""
 
+from eval.report.scales import difference
+
 Table = list[list[str]]  # a header and rows
-CONTRAST = ["difference in points", "95% interval", "p"]
 HOLM = (
     "p (Holm) is adjusted for the number of secondary contrasts. Intervals and the other p-values are not"
     " adjusted: each speaks of its contrast alone."
@@ -10,7 +11,7 @@ HOLM = (
 
 def rows(content: dict) -> Table:
     """Accuracy with its 95% interval, the other sets and probes, fact tokens per answer, bits per byte."""
-    scores, metric = content["scores"], content["question"]["metric"]
+    scores, metric = content["scores"], content["question"]["set"]
     sets = dict.fromkeys(key for cells in scores.values() for cell in cells.values() for key in cell["sets"])
     others = sorted((key for key in sets if key != metric), key=lambda key: not key.startswith("probes."))
     header = [
@@ -35,7 +36,7 @@ def rows(content: dict) -> Table:
 
 def strata_rows(content: dict) -> Table:
     """The primary metric on each stratum of problems apart, with how many there are; empty without strata."""
-    scores, metric = content["scores"], content["question"]["metric"]
+    scores, metric = content["scores"], content["question"]["set"]
     strata = {
         (name, condition): cell["sets"].get(metric, {}).get("strata", {})
         for name, cells in scores.items() for condition, cell in cells.items()
@@ -51,8 +52,8 @@ def strata_rows(content: dict) -> Table:
 
 
 def contrast_rows(content: dict) -> Table:
-    """The primary contrast and the secondary ones, in points."""
-    table = [["contrast", *CONTRAST, "p (Holm)", "seeds", "verdict"]]
+    """The primary contrast and the secondary ones."""
+    table = [["contrast", *_head(content), "p (Holm)", "seeds", "verdict"]]
     for each in (content["primary"], *content["secondary"]):
         row = [f"{each['treated']} − {each['control']}", *_contrast(each), p_value(each.get("p_holm"))]
         table.append([*row, f"{len(each['seeds'])} of {each['planned']}", each["label"]])
@@ -60,17 +61,24 @@ def contrast_rows(content: dict) -> Table:
 
 
 def stage_rows(content: dict) -> Table:
-    """The primary contrast after every stage, in points: described, not decided."""
+    """The primary contrast after every stage: described, not decided."""
     named = f"{content['primary']['treated']} − {content['primary']['control']} after"
     rows = [[each["stage"], *_contrast(each), str(len(each["seeds"]))] for each in content["by_stage"]]
-    return [[named, *CONTRAST, "seeds"], *rows]
+    return [[named, *_head(content), "seeds"], *rows]
+
+
+def _head(content: dict) -> list[str]:
+    return [f"difference in {content['question']['unit']}", "95% interval", "p"]
 
 
 def _contrast(contrast: dict) -> list[str]:
     if contrast["difference"] is None:
-        return ["–"] * len(CONTRAST)
-    low, high = (f"{100 * end:+.1f}" for end in contrast["interval"])
-    return [f"{100 * contrast['difference']:+.1f}", f"[{low}, {high}]", p_value(contrast["p"])]
+        return ["–"] * 3
+    value, low, high = (
+        difference(x, contrast["unit"]).replace("−", "-")
+        for x in (contrast["difference"], *contrast["interval"])
+    )
+    return [value, f"[{low}, {high}]", p_value(contrast["p"])]
 
 
 def p_value(p: float | None) -> str:

@@ -3,7 +3,7 @@
 import re
 
 from eval.report import tables
-from eval.report.scales import points
+from eval.report.scales import difference, level, points
 
 WIDE = 0.25  # an absolute margin above this share of the control's accuracy is said to be wide
 
@@ -14,9 +14,13 @@ def sentence(primary: dict) -> str:
     line += f" on {primary['metric']} after {primary['stage']}"
     if primary["difference"] is None:
         return line
-    low, high = primary["interval"]
     of = "this pair of models" if len(primary["seeds"]) == 1 else f"{len(primary['seeds'])} seeds"
-    return f"{line} = {100 * primary['difference']:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}], {of}"
+    unit = primary["unit"]
+    value, low, high = (
+        difference(x, unit).replace("−", "-") for x in (primary["difference"], *primary["interval"])
+    )
+    better = ", lower is better" if primary["lower_is_better"] else ""
+    return f"{line} = {value} {unit} [{low}, {high}]{better}, {of}"
 
 
 def words(content: dict) -> dict[str, str]:
@@ -32,7 +36,7 @@ def words(content: dict) -> dict[str, str]:
     headlines = {
         "supports": f"{treated} does better than {control}.",
         "refutes": f"{treated} does worse than {control}.",
-        "equivalent": f"{treated} and {control} do equally well, give or take {_margin(primary)} points.",
+        "equivalent": f"{treated} and {control} do equally well, give or take {_margin(primary)}.",
         "underpowered": f"Too little evidence to tell {treated} from {control}.",
     }
     headline = headlines.get(label, unfinished)
@@ -50,25 +54,32 @@ def words(content: dict) -> dict[str, str]:
 
 
 def _margin(contrast: dict) -> str:
-    return points(contrast["margin"], "")
+    return f"{difference(contrast['margin'], contrast['unit'], '')} {contrast['unit']}"
 
 
 def _scored(contrast: dict) -> str:
     treated, control = contrast["treated"], contrast["control"]
     seeds = "one seed" if len(contrast["seeds"]) == 1 else f"{len(contrast['seeds'])} seeds"
-    accuracy = contrast["accuracy"]
-    right = f"{treated} gets {accuracy[treated]:.1%} right and {control} {accuracy[control]:.1%}"
-    difference = f"a difference of {points(contrast['difference'])} points"
+    unit, mean = contrast["unit"], contrast["mean"]
+    got = f"{treated} gets {level(mean[treated], unit)} and {control} {level(mean[control], unit)}"
+    if not contrast["lower_is_better"]:
+        got = f"{treated} gets {level(mean[treated], unit)} right and {control} {level(mean[control], unit)}"
+    size = f"a difference of {difference(contrast['difference'], unit)} {unit}"
+    size += ", and lower is better" if contrast["lower_is_better"] else ""
     where = f"{contrast['problems']:,} problems of {contrast['metric']} after {contrast['stage']}"
-    return f"Over {seeds} and {where}, {right}: {difference}."
+    return f"Over {seeds} and {where}, {got}: {size}."
 
 
 def _single(contrast: dict) -> str:
     treated, control, p = contrast["treated"], contrast["control"], tables.p_value(contrast["p"])
-    alone = f"Only {treated} is right on {contrast['only_treated_right']} problems,"
-    alone += f" only {control} on {contrast['only_control_right']}"
+    p = f"p {p if p[0] == '<' else f'= {p}'}"
+    if contrast["unit"] == "points":
+        alone = f"Only {treated} is right on {contrast['only_treated_right']} problems,"
+        alone += f" only {control} on {contrast['only_control_right']} (exact McNemar {p})"
+    else:
+        alone = f"Over problems, paired t has {p}"
     return (
-        f"{alone} (exact McNemar p {p if p[0] == '<' else f'= {p}'}). The interval is about these two models"
+        f"{alone}. The interval is about these two models"
         " on problems like these: it says nothing about other seeds, so a single seed is always"
         " underpowered."
     )
@@ -76,15 +87,15 @@ def _single(contrast: dict) -> str:
 
 def _several(contrast: dict) -> str:
     (low, high), (low90, high90), margin = contrast["interval"], contrast["equivalence"], contrast["margin"]
-    interval = (
-        f"The 95% interval, for other seeds and other problems, runs from {points(low)} to {points(high)}"
-    )
+    start, end, start90, end90 = (difference(x, contrast["unit"]) for x in (low, high, low90, high90))
+    interval = f"The 95% interval, for other seeds and other problems, runs from {start} to {end}"
     if low > 0 or high < 0:
         return f"{interval}, {'above' if low > 0 else 'below'} 0."
-    narrow = f"{interval} and includes 0; the 90% interval, from {points(low90)} to {points(high90)},"
+    narrow = f"{interval} and includes 0; the 90% interval, from {start90} to {end90},"
     of_margin = f"the margin of ±{_margin(contrast)}"
     if share := contrast.get("relative_margin"):
-        of_margin += f" ({100 * share:g}% of {contrast['control']}'s accuracy)"
+        what = "accuracy" if contrast["unit"] == "points" else "bits"
+        of_margin += f" ({100 * share:g}% of {contrast['control']}'s {what})"
     if -margin < low90 and high90 < margin:
         return f"{narrow} lies within {of_margin}."
     message = f"{narrow} reaches beyond {of_margin}."
@@ -102,16 +113,17 @@ def other_tests(contrast: dict) -> str:
     if "paired_t" not in contrast:
         return ""
     correlation, deviation = contrast["pairing"]["correlation"], contrast["pairing"]["spread"]
-    low, high = contrast["crossed_bootstrap"]
+    unit = contrast["unit"]
+    low, high = (difference(end, unit) for end in contrast["crossed_bootstrap"])
     parts = [f"{name} p {p if p[0] == '<' else f'= {p}'}" for name, p in (
         ("seeds and problems together", tables.p_value(contrast["p"])),
         ("paired t", tables.p_value(contrast["paired_t"]["p"])),
         ("sign-flip", tables.p_value(contrast["sign_flip_p"])),
         ("equivalence", tables.p_value(contrast["equivalence_p"])),
     )]  # fmt: skip
-    parts.append(f"crossed bootstrap {points(low)} to {points(high)} points")
+    parts.append(f"crossed bootstrap {low} to {high} {unit}")
     parts += [f"correlation of outcomes {correlation:.2f}"] if correlation is not None else []
-    parts.append(f"standard deviation over seeds {points(deviation, '')} points")
+    parts.append(f"standard deviation over seeds {difference(deviation, unit, '')} {unit}")
     return f"Tests: {', '.join(parts)}"
 
 
@@ -148,20 +160,20 @@ def _floor(content: dict) -> str:
     """A warning where neither condition does better than a program that does not read the question."""
     primary = content["primary"]
     cells = content["scores"][primary["stage"]]
-    floor = cells[primary["control"]]["sets"][primary["metric"]]["floor"]
-    if max(primary["accuracy"].values()) > floor:
+    floor = cells[primary["control"]]["sets"][content["question"]["set"]]["floor"]
+    if primary["unit"] != "points" or max(primary["mean"].values()) > floor:
         return ""
     return f"Neither is above the floor of {floor:.1%}, a constant answer's, so there is little to compare."
 
 
 def _wide(contrast: dict) -> str:
     """A warning where an absolute margin would call a large part of the accuracy no difference."""
-    accuracy, margin = contrast["accuracy"][contrast["control"]], contrast["margin"]
-    if contrast.get("relative_margin") or margin <= WIDE * accuracy:
+    accuracy, margin = contrast["mean"][contrast["control"]], contrast["margin"]
+    if contrast.get("relative_margin") or margin <= WIDE * accuracy or contrast["unit"] != "points":
         return ""
     share = f"{margin / accuracy:.0%} of" if accuracy else "above"
     return (
-        f"The margin of ±{_margin(contrast)} points is {share} {contrast['control']}'s accuracy: where accuracy is"
+        f"The margin of ±{_margin(contrast)} is {share} {contrast['control']}'s accuracy: where accuracy is"
         " low, `compare.relative_margin` states the margin as a share of it."
     )
 
@@ -189,7 +201,7 @@ def markdown(content: dict) -> str:
             parts.append(tables.markdown(tables.stage_rows(content)))
     parts.append(tables.markdown(tables.rows(content)))
     if strata := tables.strata_rows(content):
-        title = f"{content['question']['metric']} by kind of problem, with the number of problems:"
+        title = f"{content['question']['set']} by kind of problem, with the number of problems:"
         parts += [title, tables.markdown(strata), content["figures"]["strata"]["note"]]
     parts.append(
         "Intervals of accuracies are for other problems (Wilson's) and, where there are several seeds, for other"

@@ -5,7 +5,7 @@
     report.html     one file that needs no network: words, figures, runs and real answers
     report.json     every figure that is shown
     report.md       a summary to paste
-    outcomes.parquet    whether every model got every problem right, to analyse in another way
+    outcomes.parquet    whether every model got every problem right, and what the reference answer cost it in bits
     figures/        each figure as SVG and CSV, and the main table as LaTeX; PDF: python -m eval.report.pdf
 
 Everything is made aside and then put in its place, so that an error leaves an earlier report as it was.
@@ -28,12 +28,13 @@ from pipeline.errors import UserError
 from pipeline.files import write_json
 
 OUTCOME = pa.schema({"experiment": pa.string(), "condition": pa.string(), "seed": pa.int64(), "stage": pa.string(),
-                     "set": pa.string(), "id": pa.string(), "correct": pa.bool_()})  # fmt: skip
+                     "set": pa.string(), "id": pa.string(), "correct": pa.bool_(),
+                     "gold_bits": pa.float32(), "gold_bytes": pa.float32()})  # fmt: skip
 FILES = ("report.html", "report.json", "report.md", "outcomes.parquet")
 
 
 def outcomes(studies: list[Study]) -> Iterator[pa.Table]:
-    """A row for every problem that a model was asked: experiment, condition, seed, stage, set, id, correct; by arm."""
+    """A row for every problem that a model was asked, by arm: right or wrong, and the bits of its reference answer."""
     known: dict[int, pa.Array] = {}  # arms share their arrays of ids
     for study, arm in ((each, arm) for each in studies for arm in each.arms):
         parts = []
@@ -41,7 +42,8 @@ def outcomes(studies: list[Study]) -> Iterator[pa.Table]:
             own = (study.experiment.name, arm.condition, arm.seed, name, set_name)
             columns = [pa.repeat(value, len(items.ids)) for value in own]
             ids = known.setdefault(id(items.ids), pa.array(items.ids, pa.string()))
-            parts.append(pa.table([*columns, ids, items.correct], OUTCOME))
+            bits = [pa.array(values, from_pandas=True) for values in (items.gold_bits, items.gold_bytes)]
+            parts.append(pa.table([*columns, ids, items.correct, *bits], OUTCOME))
         yield pa.concat_tables([OUTCOME.empty_table(), *parts])
 
 

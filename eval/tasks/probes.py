@@ -30,14 +30,6 @@ def probes(condition: Condition) -> dict[str, list[tuple[str, str]]]:
     return {**condition.facts.probes(), "addition": additions()}
 
 
-def metrics(experiment) -> list[str]:
-    """What an experiment's `compare.metric` may name."""
-    kinds = (
-        probes(Condition.of(experiment, next(iter(experiment.conditions)))) if experiment.eval.probes else ()
-    )
-    return [*experiment.eval.sets, *(f"probes.{kind}" for kind in kinds)]
-
-
 def check(name: str) -> None:
     """Raises UserError, one line, unless a vocabulary keeps its contract and its probes and working are true."""
     vocabulary.check(name)

@@ -3,8 +3,8 @@
     python -m eval.verdict.compare experiments/quickstart.yaml            # table, verdict, runs/quickstart/report/
     python -m eval.verdict.compare experiments/a.yaml experiments/b.yaml  # side by side, described, without a verdict
 
-`supports`: the 95% interval of the contrast lies above 0; else `refutes`: below 0; else `equivalent`: the 90%
-interval lies within the margin; else `underpowered`; or `incomplete (3 of 6 seeds)` while runs are missing.
+`supports`: the 95% interval of the contrast lies above 0; else `refutes`: below 0 (of bits, where lower is better, the
+other way round); else `equivalent`: the 90% interval lies within the margin; else `underpowered`; or `incomplete (3 of 6 seeds)` while runs are missing.
 One seed says nothing about seeds and is always underpowered. It always reports what there is. How the
 interval is made, and why the other tests are only shown, stands in eval/verdict/stats.py.
 """
@@ -25,9 +25,10 @@ from eval.report import (
     words,
 )
 from eval.report import write as report
-from eval.verdict import ladder, power, stats
+from eval.verdict import ladder, stats
 from eval.verdict.collect import collect
-from eval.verdict.results import Arm, Study, matrix
+from eval.verdict.contrasts import contrast, contrasts
+from eval.verdict.results import Arm, Study, has, matrix
 from pipeline.errors import UserError, cli
 from pipeline.experiment import Experiment, load
 from pipeline.files import digest, runs_dir
@@ -53,108 +54,12 @@ SHOWN = ("commit", "source", "device", "world_size", "host", "seconds", "tokens"
 # --- the question -------------------------------------------------------------------------------------------
 
 
-def contrast(study: Study, treated: str, control: str, name: str, metric: str) -> dict:
-    """Every figure of one contrast, treated − control, on `metric` after stage `name`."""
-    question = study.question
-    planned = [s for s in study.experiment.seeds_of(treated) if s in study.experiment.seeds_of(control)]
-    arms = {c: {arm.seed: arm for arm in study.arms_of(c, name)} for c in (treated, control)}
-    seeds = [seed for seed in planned if seed in arms[treated] and seed in arms[control]]
-    asked: dict = {"treated": treated, "control": control, "stage": name, "metric": metric}
-    asked |= {
-        "margin": question.margin,
-        "relative_margin": question.relative_margin,
-        "seeds": seeds,
-        "planned": len(planned),
-    }
-    if not seeds:
-        unknown = dict.fromkeys(("problems", "difference", "interval", "equivalence", "p"))
-        return asked | unknown | {"by_seed": {}, "label": f"incomplete (0 of {len(planned)} seeds)"}
-    a, b = (matrix([arms[c][seed] for seed in seeds], name, metric) for c in (control, treated))
-    margin = question.margin or (question.relative_margin or 0.0) * float(a.mean())
-    verdict = stats.verdict(a, b, margin, len(planned))
-    known = {
-        "label": verdict.label,
-        "margin": margin,
-        "problems": a.shape[1],
-        "accuracy": {treated: b.mean(), control: a.mean()},
-        "difference": verdict.difference,
-        "interval": verdict.interval,
-        "equivalence": verdict.equivalence,
-        "by_seed": {str(seed): y.mean() - x.mean() for seed, x, y in zip(seeds, a, b)},
-    }
-    return _plain(asked | known | (_one_seed(a[0], b[0]) if len(seeds) == 1 else _seeds(a, b, margin)))
-
-
-def _one_seed(a, b) -> dict:
-    only_control, only_treated = stats.discordant(a, b)
-    counts = {"only_treated_right": only_treated, "only_control_right": only_control}
-    return counts | {
-        "p": stats.mcnemar(a, b),
-        "test": "exact McNemar on the same problems; about this pair of models only",
-    }
-
-
-def _seeds(a, b, margin: float) -> dict:
-    effect, (t, t_interval), (correlation, deviation) = (
-        stats.effect(a, b),
-        stats.paired_t(a, b),
-        stats.pairing(a, b),
-    )
-    return {
-        "p": effect.p_value(),
-        "test": "seeds and problems together",
-        "equivalence_p": effect.equivalence_p(margin),
-        "paired_t": {"p": t, "interval": t_interval},
-        "sign_flip_p": stats.sign_flip(a, b),
-        "crossed_bootstrap": stats.crossed_bootstrap(a, b),
-        "pairing": {"correlation": correlation, "spread": deviation},
-        "seed_error": effect.seed_error,
-        "problem_error": effect.problem_error,
-    }
-
-
-def _plain(value):
-    """Lists and floats in the place of tuples and numpy's scalars."""
-    if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(inner) for inner in value]
-    return value.item() if hasattr(value, "item") else value
-
-
-def planning(primary: dict) -> dict | None:
-    """What a repetition with this pairing could see; None where it cannot be known."""
-    if len(primary["seeds"]) < 2 or primary["pairing"]["correlation"] is None:
-        return None
-    if primary["pairing"]["correlation"] > 0.999:
-        return None  # arms that answer alike have no noise to plan with
-    accuracy, margin = primary["accuracy"][primary["control"]], primary["margin"]
-    design = power.Design(accuracy, primary["problems"], len(primary["seeds"]), **primary["pairing"])
-    needed = power.seeds_needed(design, margin) if accuracy + margin < 1 else None
-    return {"smallest_effect": power.smallest_effect(design), "seeds_for_the_margin": needed}
-
-
-def contrasts(study: Study) -> tuple[dict, list[dict]]:
-    """(primary, secondary): the secondary p-values adjusted by Holm, over those that could be computed."""
-    asked = study.question
-    pairs = [asked.contrast, *asked.secondary]
-    primary, *secondary = (contrast(study, *pair, asked.stage, asked.metric) for pair in pairs)
-    known = [each for each in secondary if each["p"] is not None]
-    for each, p in zip(known, stats.holm([each["p"] for each in known])):
-        each["p_holm"] = p
-        if p >= 0.05 and each["label"] in ("supports", "refutes"):  # its interval is not adjusted
-            each["label"] += ", not after Holm"
-    if asked.exploratory:
-        for each in (primary, *secondary):
-            each["label"] += ", exploratory"
-    return primary | {"planning": planning(primary)}, secondary
-
-
 def check_outcomes(study: Study) -> None:
     """Raises UserError if an evaluation lacks the metric that the file asks for."""
     asked = study.question
-    for arm in study.arms:
-        if asked.stage in arm.items and asked.metric not in arm.items[asked.stage]:
+    compared = {condition for pair in (asked.contrast, *asked.secondary) for condition in pair}
+    for arm in (arm for arm in study.arms if asked.stage in arm.items and arm.condition in compared):
+        if not has(arm, asked.stage, study.metric):
             where = arm.results[f"eval_{asked.stage}"].directory
             raise UserError(
                 f"{where}: has no outcomes of '{asked.metric}'; evaluate it again with --overwrite"
@@ -205,9 +110,7 @@ def build(study: Study) -> dict:
     asked = study.question
     check_outcomes(study)
     primary, secondary = contrasts(study)
-    staged = [
-        n for n in study.model_stages() if any(asked.metric in arm.items.get(n, ()) for arm in study.arms)
-    ]
+    staged = [n for n in study.model_stages() if any(has(arm, n, study.metric) for arm in study.arms)]
     content = {
         "experiment": study.experiment.name,
         "title": study.experiment.name,
@@ -217,6 +120,8 @@ def build(study: Study) -> dict:
         "question": {
             "stage": asked.stage,
             "metric": asked.metric,
+            "set": study.metric.set,
+            "unit": study.metric.unit,
             "margin": asked.margin,
             "relative_margin": asked.relative_margin,
             "exploratory": asked.exploratory,
@@ -226,7 +131,7 @@ def build(study: Study) -> dict:
         "primary": primary,
         "secondary": secondary,
         "ladder": _ladder(study),
-        "by_stage": [contrast(study, *asked.contrast, name, asked.metric) for name in staged],
+        "by_stage": [contrast(study, *asked.contrast, name) for name in staged],
         "scores": scores(study),
         "problems": _problems(study),
         "runs": [_run(arm) for arm in study.arms],
@@ -242,7 +147,7 @@ def _ladder(study: Study) -> dict | None:
     if (result := ladder.ratio(study)) is None:
         return None
     asked = study.question
-    return result | {"top": contrast(study, *asked.contrast, result["stages"][-1], asked.metric)}
+    return result | {"top": contrast(study, *asked.contrast, result["stages"][-1])}
 
 
 def _problems(study: Study) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """The outcomes of every evaluation, brought into one order, and refused where they do not belong together.
 
-Each file is read once, hashed and parsed from the same bytes. What stays in memory of a further arm is one bit a
-problem and its summary; the texts of answers stay only for a page's worth, those of the verdict first.
+Each file is read once, hashed and parsed from the same bytes. What stays in memory of a further arm is one byte and
+two numbers a problem, and its summary; the texts of answers stay only for a page's worth, those of the verdict first.
 """
 
 import hashlib
@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 
 from eval.outcomes import SCHEMA
+from eval.verdict.metrics import find
 from eval.verdict.results import Arm, Items
 from pipeline.errors import UserError
 from pipeline.experiment import Experiment
@@ -20,6 +21,7 @@ from pipeline.identity import differences
 from tokenizer.conditions import Condition
 
 OUTCOMES = ["set", "id", "gold", "correct"]
+LIKELIHOOD = ["gold_bits", "gold_bytes"]
 ANSWERS = ["question", "tokens", "answer", "error", "ended"]  # what a page shows of an answer
 KEPT = 40_000_000  # bytes of answers, enough for a page
 SUMMARY = ("sets", "probes", "patching", "bits_per_byte")
@@ -31,7 +33,7 @@ VARIES = {"skipped", "gold_bits_per_byte", "gold_n"}
 def read(experiment: Experiment, arms: list[Arm]) -> None:
     """Read every finished evaluation into its arm. Raises UserError where one cannot be or is of other problems."""
     question, (first, *_) = experiment.compare, experiment.seeds
-    wanted, metric = (question.stage, question.metric) if question else ("", "")
+    wanted, asked = (question.stage, find(question.metric).set) if question else ("", "")
     order = [
         (arm, name.removeprefix("eval_"))
         for arm in arms
@@ -45,8 +47,8 @@ def read(experiment: Experiment, arms: list[Arm]) -> None:
         table = _evaluation(arm, name, with_texts=kept < KEPT, with_facts=name == wanted)
         first_arm = known.setdefault(name, arm)
         arm.items[name] = _items(table, first_arm, arm, name)
-        if name == wanted and metric in arm.items[name]:
-            arm.facts_written = _facts_written(Condition.of(experiment, arm.condition), table, metric)
+        if name == wanted and asked in arm.items[name]:
+            arm.facts_written = _facts_written(Condition.of(experiment, arm.condition), table, asked)
         if kept < KEPT:
             arm.texts |= {(name, key): part for key, part in _texts(table, arm.items[name]).items()}
             kept += sum(arm.texts[name, key].nbytes for key in arm.items[name])
@@ -110,7 +112,8 @@ def _table(path: Path, content: bytes | None, columns: list[str]) -> pa.Table:
             there = column in file.schema_arrow.names
             if not there or file.schema_arrow.field(column).type != SCHEMA.field(column).type:
                 raise pa.ArrowInvalid(f"no column '{column}' of {SCHEMA.field(column).type}")
-        return file.read(columns, use_threads=False)
+        more = [column for column in LIKELIHOOD if column in file.schema_arrow.names]
+        return file.read([*columns, *more], use_threads=False)
     except (OSError, pa.ArrowException) as error:
         message = str(error).splitlines()[0]
         raise UserError(f"{path}: cannot be read ({message}); evaluate it again with --overwrite") from None
@@ -126,8 +129,9 @@ def _parts(table: pa.Table) -> dict[str, np.ndarray]:
 def _items(table: pa.Table, first: Arm, arm: Arm, name: str) -> dict[str, Items]:
     """The outcomes by set, in the order of the first arm that was evaluated after the stage."""
     ids, golds, correct = (table[column].to_numpy() for column in ("id", "gold", "correct"))
+    bits, size = (_numbers(table, column) for column in LIKELIHOOD)
     sets = {
-        set_name: Items(ids[part], golds[part], correct[part].astype(bool))
+        set_name: Items(ids[part], golds[part], correct[part].astype(bool), bits[part], size[part])
         for set_name, part in _parts(table).items()
     }
     expected = first.items.get(name, sets)
@@ -142,6 +146,13 @@ def _items(table: pa.Table, first: Arm, arm: Arm, name: str) -> dict[str, Items]
         where = f"eval_{name}: '{set_name}' of {first.name} and {arm.name}"
         sets[set_name] = _in_order(items, expected[set_name], where)
     return sets
+
+
+def _numbers(table: pa.Table, column: str) -> np.ndarray:
+    """A column, nan where it has nothing: evaluations did not always score the reference answers."""
+    if column not in table.column_names:
+        return np.full(len(table), np.nan, np.float32)
+    return table[column].cast(pa.float32()).to_numpy(zero_copy_only=False)
 
 
 def _once(items: Items, where: str) -> None:
@@ -161,7 +172,7 @@ def _in_order(items: Items, expected: Items, where: str) -> Items:
         items = Items(*(column[[place[key] for key in expected.ids]] for column in items))
     if not np.array_equal(items.golds, expected.golds):
         raise UserError(f"{where} differ in the right answers; evaluate them again")
-    return Items(expected.ids, expected.golds, items.correct)
+    return items._replace(ids=expected.ids, golds=expected.golds)
 
 
 def _facts_written(condition: Condition, table: pa.Table, metric: str) -> np.ndarray:

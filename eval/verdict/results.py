@@ -10,6 +10,8 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from eval.verdict import metrics
+from eval.verdict.metrics import Metric
 from pipeline.errors import UserError
 from pipeline.experiment import Experiment
 from pipeline.files import read_json, sha256
@@ -23,6 +25,8 @@ class Items(NamedTuple):
     ids: np.ndarray  # str
     golds: np.ndarray  # str
     correct: np.ndarray  # bool
+    gold_bits: np.ndarray  # float32, of the reference answers; nan where they were not scored
+    gold_bytes: np.ndarray  # float32, likewise
 
 
 @dataclass
@@ -127,6 +131,10 @@ class Study:
         assert self.experiment.compare is not None
         return self.experiment.compare
 
+    @property
+    def metric(self) -> Metric:
+        return metrics.find(self.question.metric)
+
     def arms_of(self, condition: str, name: str) -> list[Arm]:
         """The arms of a condition that were evaluated after a stage, by seed."""
         return [arm for arm in self.arms if arm.condition == condition and name in arm.items]
@@ -151,6 +159,27 @@ class Study:
                     yield name, condition, {arm.seed: arm.results[name] for arm in arms}
 
 
-def matrix(arms: list[Arm], name: str, metric: str) -> np.ndarray:
+def matrix(arms: list[Arm], name: str, set_name: str) -> np.ndarray:
     """(arms, problems) bool: who got which problem of a set right after a stage, in one order."""
-    return np.array([arm.items[name][metric].correct for arm in arms], dtype=bool)
+    return np.array([arm.items[name][set_name].correct for arm in arms], dtype=bool)
+
+
+def has(arm: Arm, name: str, metric: Metric) -> bool:
+    """Whether an arm's evaluation after a stage can tell of a metric."""
+    items = arm.items.get(name, {}).get(metric.set)
+    return items is not None and not (metric.lower_is_better and np.isnan(items.gold_bits).all())
+
+
+def values(arms: list[Arm], name: str, metric: Metric) -> np.ndarray:
+    """(arms, problems) of a metric after a stage: bool, or bits of the answers that were scored in all of the arms.
+
+    Those are in units of a mean answer's bytes, so that their mean is bits per byte over all answers together.
+    """
+    if not metric.lower_is_better:
+        return matrix(arms, name, metric.set)
+    items = [arm.items[name][metric.set] for arm in arms]
+    bits, size = (
+        np.array([getattr(each, key) for each in items], float) for key in ("gold_bits", "gold_bytes")
+    )
+    scored = ~np.isnan(bits).any(axis=0)
+    return bits[:, scored] / size[:, scored].mean(axis=1, keepdims=True)

@@ -1,7 +1,8 @@
 """Statistics of paired outcomes, and the verdict on a contrast. Pure functions; nothing here reads a file.
 
-Outcomes are bool arrays of shape (seeds, problems), True where the answer was right; two arms `a` and `b` are
-paired in both axes (same seeds, same problems in the same order). Every difference is b − a, a share of 1.
+Outcomes are arrays of shape (seeds, problems): bool, True where the answer was right, or float, such as the bits of
+a reference answer. Two arms `a` and `b` are paired in both axes (same seeds, same problems in the same order). Every
+difference is b − a, a share of 1, or in the outcomes' unit.
 
 **Which interval decides.** A handful of numbers, one difference per seed, carry the evidence that another
 training run would show the effect; the problems carry the evidence that other problems would. A t interval
@@ -119,8 +120,13 @@ def mcnemar(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def paired_difference(a: np.ndarray, b: np.ndarray, level: float = 0.95) -> tuple[float, Interval]:
-    """Difference on the same problems, (problems,) bool each, with its interval: Wald's with a pseudo-problem
-    of each discordant kind (Bonett & Price 2012). It is about these two models, and says nothing of seeds."""
+    """Difference on the same problems, (problems,) each, with its interval: of bool Wald's with a pseudo-problem
+    of each discordant kind (Bonett & Price 2012), of float that of t. It is about these two models, and says
+    nothing of seeds."""
+    if a.dtype != bool:
+        mean, error = float((b - a).mean()), float((b - a).std(ddof=1)) / math.sqrt(a.size)
+        half = float(special.stdtrit(a.size - 1, (1 + level) / 2)) * error
+        return mean, Interval(mean - half, mean + half)
     only_a, only_b = discordant(a, b)
     share_a, share_b = ((count + 1) / (a.size + 2) for count in (only_a, only_b))
     center = share_b - share_a
@@ -132,7 +138,7 @@ def paired_difference(a: np.ndarray, b: np.ndarray, level: float = 0.95) -> tupl
 
 
 def by_seed(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """(seeds,) difference of each seed, in problems: integers, so that ties are exact."""
+    """(seeds,) difference of each seed, in problems: of bool integers, so that ties are exact."""
     return b.sum(axis=1) - a.sum(axis=1)
 
 
@@ -150,13 +156,17 @@ def paired_t(a: np.ndarray, b: np.ndarray) -> tuple[float, Interval]:
 
 def sign_flip(a: np.ndarray, b: np.ndarray) -> float:
     """Two-sided p of the exact sign-flip test over seeds: needs only that swapping the two arms of a seed changes
-    nothing under no effect. The least is 2 / 2ⁿ: .0625 for 5, .031 for 6."""
-    differences = np.abs(by_seed(a, b))
+    nothing under no effect. The least is 2 / 2ⁿ: .0625 for 5, .031 for 6. Real differences are taken in
+    ten-thousandths of the largest."""
+    differences = by_seed(a, b)
+    if a.dtype != bool:
+        unit = np.abs(differences).max() / 10_000
+        differences = np.rint(differences / (unit or 1.0)).astype(int)
     chance = np.ones(1)  # of each sum of flipped differences, from −total to +total
-    for size in differences:
+    for size in np.abs(differences):
         chance = (np.pad(chance, (0, 2 * size)) + np.pad(chance, (2 * size, 0))) / 2
-    sums = np.arange(len(chance)) - differences.sum()
-    return float(chance[np.abs(sums) >= abs(by_seed(a, b).sum())].sum())
+    sums = np.arange(len(chance)) - np.abs(differences).sum()
+    return float(chance[np.abs(sums) >= abs(differences.sum())].sum())
 
 
 def crossed_bootstrap(a: np.ndarray, b: np.ndarray, draws: int = 2_000) -> Interval:
@@ -227,15 +237,15 @@ def effect(a: np.ndarray, b: np.ndarray) -> Effect:
     seeds, problems = a.shape
     of_seeds, of_problems, noise = _mean_squares(a, b)
     lasting = max(0.0, of_problems - noise) / a.size
-    # half a pseudo-problem each way (Agresti & Min 2005): no set shows a difference finer than one problem
-    problem_error = math.sqrt(max(lasting, problems**-2))
+    # half a pseudo-problem each way (Agresti & Min 2005): no set shows a difference finer than one right answer
+    problem_error = math.sqrt(max(lasting, problems**-2 if a.dtype == bool else 0.0))
     return Effect(float(b.mean() - a.mean()), math.sqrt(of_seeds / a.size), problem_error, seeds)
 
 
 def pairing(a: np.ndarray, b: np.ndarray) -> tuple[float | None, float]:
     """What `eval.verdict.power` asks for, of two or more seeds: the correlation of the arms' outcomes on a problem
     (None where an arm has all right or all wrong), and the standard deviation over seeds of the true difference."""
-    constant = a.all() or b.all() or not a.any() or not b.any()
+    constant = a.min() == a.max() or b.min() == b.max()
     of_seeds, _, noise = _mean_squares(a, b)
     deviation = math.sqrt(max(0.0, of_seeds - noise) / a.shape[1])
     return None if constant else float(np.corrcoef(a.ravel(), b.ravel())[0, 1]), deviation
@@ -243,11 +253,11 @@ def pairing(a: np.ndarray, b: np.ndarray) -> tuple[float | None, float]:
 
 def _mean_squares(a: np.ndarray, b: np.ndarray) -> tuple[float, float, float]:
     """Of b − a for seeds, problems and the rest, as in an analysis of variance without replication."""
-    d = b.astype(np.int8) - a.astype(np.int8)
+    d = np.subtract(b, a, dtype=np.int8 if a.dtype == bool else float)
     seeds, problems = d.shape
     of_seeds = problems * d.mean(axis=1).var(ddof=1)
     of_problems = seeds * d.mean(axis=0).var(ddof=1)
-    total = np.count_nonzero(d) - d.size * d.mean() ** 2
+    total = (d * d).sum() - d.size * d.mean() ** 2
     rest = total - (seeds - 1) * of_seeds - (problems - 1) * of_problems
     return float(of_seeds), float(of_problems), float(rest / ((seeds - 1) * (problems - 1)))
 
@@ -272,10 +282,13 @@ class Verdict:
     equivalence: Interval | None  # 90%, held against the margin
 
 
-def verdict(a: np.ndarray, b: np.ndarray, margin: float, planned: int) -> Verdict:
-    """Whether b beats a: `supports` where the 95% interval lies above 0, else `refutes` where below 0, else
-    `equivalent` where the 90% interval lies within ±margin, else `underpowered`, as one seed always is; and
-    `incomplete` while there are fewer seeds than planned, with the figures of what there is."""
+def verdict(
+    a: np.ndarray, b: np.ndarray, margin: float, planned: int, lower_is_better: bool = False
+) -> Verdict:
+    """Whether b beats a: `supports` where the 95% interval lies above 0, else `refutes` where below 0 (the other way
+    round where `lower_is_better`), else `equivalent` where the 90% interval lies within ±margin, else
+    `underpowered`, as one seed always is; and `incomplete` while there are fewer seeds than planned, with the
+    figures of what there is."""
     _check(a, b, margin, planned)
     seeds = len(a)
     incomplete = f"incomplete ({seeds} of {planned} seeds)"
@@ -291,10 +304,8 @@ def verdict(a: np.ndarray, b: np.ndarray, margin: float, planned: int) -> Verdic
         label = incomplete
     elif seeds == 1:
         label = "underpowered"
-    elif interval.low > 0:
-        label = "supports"
-    elif interval.high < 0:
-        label = "refutes"
+    elif interval.low > 0 or interval.high < 0:
+        label = "supports" if (interval.low > 0) != lower_is_better else "refutes"
     elif -margin < equivalence.low and equivalence.high < margin:
         label = "equivalent"
     else:
@@ -303,9 +314,11 @@ def verdict(a: np.ndarray, b: np.ndarray, margin: float, planned: int) -> Verdic
 
 
 def _check(a: np.ndarray, b: np.ndarray, margin: float, planned: int) -> None:
-    if a.shape != b.shape or a.ndim != 2 or a.dtype != bool or b.dtype != bool:
+    if a.shape != b.shape or a.ndim != 2 or a.dtype != b.dtype or a.dtype not in (bool, float):
         found = f"{a.dtype}{a.shape} and {b.dtype}{b.shape}"
-        raise UserError(f"outcomes: two bool arrays of the same (seeds, problems) are needed, not {found}")
+        raise UserError(
+            f"outcomes: two arrays of the same (seeds, problems), bool or float, are needed, not {found}"
+        )
     if a.shape[1] < 2:
         raise UserError(f"outcomes: {a.shape[1]} problems; a difference needs at least 2")
     if not 0 <= margin < 1:  # a relative margin is 0 where the control has nothing right: never equivalent

@@ -13,8 +13,10 @@ import pyarrow.parquet as parquet
 import pytest
 
 from eval import outcomes
+from eval.report import write as report
 from eval.verdict import compare, evaluations, stats
 from eval.verdict.collect import collect
+from eval.verdict.contrasts import contrast, planning
 from eval.verdict.results import matrix
 from pipeline import stage
 from pipeline.errors import UserError
@@ -82,6 +84,8 @@ def respoil(directory, spoil):
         ("equivalent", {"metric": "hellaswag", "margin": 0.9}),
         ("underpowered", {"metric": "hellaswag", "margin": 0.0001}),
         ("supports, exploratory", {"exploratory": "true"}),
+        ("supports", {"metric": "word_problems.gold_bits"}),
+        ("refutes", {"metric": "word_problems.gold_bits", "contrast": "[baseline, mul_tokens]"}),
     ],
 )
 def test_the_verdict_is_printed_and_written(study, capsys, label, keys):
@@ -106,7 +110,7 @@ def test_the_verdict_is_printed_and_written(study, capsys, label, keys):
 
 def test_every_figure_of_a_contrast_is_that_of_the_outcomes(study):
     collected = collect(load(study))
-    found = compare.contrast(collected, "mul_tokens", "baseline", "grpo", "word_problems")
+    found = contrast(collected, "mul_tokens", "baseline", "grpo")
     a, b = (matrix(collected.arms_of(c, "grpo"), "grpo", "word_problems") for c in ("baseline", "mul_tokens"))
     rows = [synthetic_rows(study, "mul_tokens", seed) for seed in range(6)]
     np.testing.assert_array_equal(b, [[row["correct"] for row in each] for each in rows])
@@ -118,9 +122,67 @@ def test_every_figure_of_a_contrast_is_that_of_the_outcomes(study):
     assert found["sign_flip_p"] == stats.sign_flip(a, b) == 2 / 2**6
     assert found["paired_t"]["p"] == stats.paired_t(a, b)[0]
     assert found["crossed_bootstrap"] == list(stats.crossed_bootstrap(a, b))
-    assert found["accuracy"] == {"mul_tokens": b.mean(), "baseline": a.mean()}
-    back = compare.contrast(collected, "baseline", "mul_tokens", "grpo", "word_problems")
+    assert found["mean"] == {"mul_tokens": b.mean(), "baseline": a.mean()}
+    back = contrast(collected, "baseline", "mul_tokens", "grpo")
     assert back["difference"] == -found["difference"] and back["p"] == pytest.approx(found["p"])
+
+
+def test_bits_of_the_reference_answers_are_compared_problem_by_problem(study):
+    """Lower is better; the means are those of summary.json, bits over bytes of all answers together."""
+    content = built(change(study, metric="word_problems.gold_bits"))
+    primary = content["primary"]
+    bits = {}
+    for condition, mean in primary["mean"].items():
+        summaries = [
+            read_json(results(study) / f"{condition}-s{seed}/eval_grpo/summary.json") for seed in range(6)
+        ]
+        bits[condition] = [each["sets"]["word_problems"]["gold_bits_per_byte"] for each in summaries]
+        assert mean == pytest.approx(np.mean(bits[condition]), rel=1e-6)
+    by_seed = [b - a for a, b in zip(bits["baseline"], bits["mul_tokens"])]
+    assert list(primary["by_seed"].values()) == pytest.approx(by_seed, rel=1e-5)
+    assert primary["interval"][1] < 0 and primary["unit"] == "bits per byte" and primary["planning"] is None
+    assert "lower is better" in content["sentence"] and "bits per byte" in content["sentence"]
+    assert "points" not in content["words"]["explanation"] + content["words"]["headline"]
+    assert content["figures"]["differences"]["encoding"]["format"] == "bits per byte"
+    rows = parquet.read_table(results(study) / "mul_tokens-s0/eval_grpo/outcomes.parquet").to_pylist()
+    kept = list(report.outcomes([collect(load(study))]))[1].to_pylist()  # the second arm's
+    assert [
+        row["gold_bits"] for row in kept if (row["stage"], row["set"]) == ("grpo", "word_problems")
+    ] == pytest.approx([row["gold_bits"] for row in rows if row["set"] == "word_problems"], rel=1e-6)
+
+
+def test_a_single_pair_is_compared_in_bits_too(study):
+    for seed in range(1, 6):
+        shutil.rmtree(results(study) / f"mul_tokens-s{seed}")
+    content = built(change(study, metric="word_problems.gold_bits"))
+    assert content["primary"]["test"].startswith("paired t") and content["primary"]["p"] < 0.05
+    assert "Over problems, paired t has p" in content["words"]["explanation"]
+
+
+def test_bits_are_refused_where_a_condition_cannot_write_the_reference_answer(tmp_path):
+    path = synthetic.write_file(
+        tmp_path / "three.yaml", ("baseline", "mul_tokens", "placebo"), 2, 12, [("mul_tokens", "placebo")]
+    )
+    load(change(path, metric="word_problems"))
+    path.write_text(path.read_text().replace("metric: word_problems", "metric: word_problems.gold_bits"))
+    with pytest.raises(
+        UserError, match="compare.metric: 'placebo' cannot write the reference answers exactly"
+    ):
+        load(path)
+    path.write_text(
+        re.sub("secondary: .*?]]", "ladder: {stages: [sft_tulu, grpo], accuracy: 0.3}", path.read_text())
+    )
+    with pytest.raises(UserError, match="compare.ladder: climbs to an accuracy, and word_problems.gold_bits"):
+        load(path)
+
+
+def test_evaluations_without_bits_are_compared_by_accuracy_alone(study):
+    """Those of before the reference answers were scored."""
+    for path in results(study).glob("*/eval_grpo/outcomes.parquet"):
+        respoil(path.parent, lambda rows: [row | {"gold_bits": None, "gold_bytes": None} for row in rows])
+    assert built(study)["primary"]["label"] == "supports"
+    with pytest.raises(UserError, match="has no outcomes of 'word_problems.gold_bits'; evaluate it again"):
+        built(change(study, metric="word_problems.gold_bits"))
 
 
 def synthetic_rows(path, condition, seed):
@@ -133,13 +195,13 @@ def test_a_relative_margin_is_a_share_of_the_controls_accuracy(study, share, lab
     study.write_text(study.read_text().replace("margin: 0.02", f"margin: null, relative_margin: {share}"))
     content = built(change(study, metric="hellaswag"))
     primary = content["primary"]
-    assert primary["margin"] == pytest.approx(share * primary["accuracy"]["baseline"])
+    assert primary["margin"] == pytest.approx(share * primary["mean"]["baseline"])
     assert (
         primary["label"] == label
         and f"({100 * share:g}% of baseline's accuracy)" in content["words"]["explanation"]
     )
     swapped = built(change(study, contrast="[baseline, mul_tokens]"))["primary"]
-    assert swapped["margin"] == pytest.approx(share * primary["accuracy"]["mul_tokens"])
+    assert swapped["margin"] == pytest.approx(share * primary["mean"]["mul_tokens"])
 
 
 def test_an_absolute_margin_that_is_much_of_a_low_accuracy_is_said(study):
@@ -193,8 +255,8 @@ def test_a_secondary_verdict_that_holm_takes_back_says_so(study, monkeypatch):
 @pytest.mark.parametrize("correlation", [None, 1.0, 1 - 1e-15])
 def test_nothing_is_planned_from_arms_that_answer_alike(correlation):
     found = {"seeds": [0, 1], "pairing": {"correlation": correlation, "spread": 0.0}, "problems": 40}
-    found |= {"accuracy": {"a": 0.5}, "control": "a", "margin": 0.02}
-    assert compare.planning(found) is None
+    found |= {"mean": {"a": 0.5}, "control": "a", "margin": 0.02, "unit": "points"}
+    assert planning(found) is None
 
 
 def test_problems_that_were_not_asked_are_said_once_for_a_set_and_reason(study):

@@ -28,7 +28,7 @@ def study(ratio, rng, seeds=8, problems=2_000, level=0.4):
     )
     names = range(seeds)
     experiment = SimpleNamespace(compare=compare, seeds=list(names), seeds_of=lambda condition: names)
-    ids, arms = np.arange(problems).astype(str), []
+    ids, nothing, arms = np.arange(problems).astype(str), np.full(problems, np.nan, np.float32), []
     for seed in names:
         of_seed = 0.3 * rng.standard_normal()
         for condition, needs in (("treated", ratio), ("control", 1.0)):
@@ -39,7 +39,7 @@ def study(ratio, rng, seeds=8, problems=2_000, level=0.4):
                     "done", identity={"section": {"run": "pretrain"}}, record={"flops": flops}
                 )
                 right = 1 / (1 + math.exp(-(math.log(flops / needs / 8e12) + of_seed + own)))
-                arm.items[name] = {"items": Items(ids, ids, rng.random(problems) < right)}
+                arm.items[name] = {"items": Items(ids, ids, rng.random(problems) < right, nothing, nothing)}
             arms.append(arm)
     return Study(experiment, arms, [])
 
@@ -76,7 +76,7 @@ def test_a_run_that_does_not_reach_the_accuracy_is_named_and_not_left_out():
 def test_the_ladder_in_words():
     made = study(1.2, np.random.default_rng(1))
     made.experiment.compare.contrast = ("treated", "control")
-    top = contrast(made, "treated", "control", "huge", "items")
+    top = contrast(made, "treated", "control", "huge")
     line = words.ladder({"ladder": ladder.ratio(made) | {"top": top}})
     assert (
         line.startswith("Compute for 40.0% of items right: treated needs 1.")

@@ -1,6 +1,7 @@
 import itertools
 import math
 import warnings
+from dataclasses import astuple
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -228,7 +229,7 @@ def test_few_problems_do_not_show_equivalence():
     ("a", "b", "margin", "planned", "words"),
     [
         (np.zeros((6, 9), bool), np.zeros((6, 8), bool), 0.02, 6, "same"),
-        (np.zeros((6, 9)), np.zeros((6, 9)), 0.02, 6, "float64"),
+        (np.zeros((6, 9)), np.zeros((6, 9), bool), 0.02, 6, "float64"),
         (np.zeros(9, bool), np.zeros(9, bool), 0.02, 6, "seeds, problems"),
         (np.zeros((6, 1), bool), np.zeros((6, 1), bool), 0.02, 6, "1 problems"),
         (np.zeros((6, 9), bool), np.zeros((6, 9), bool), 2, 6, "margin"),
@@ -280,3 +281,30 @@ def test_the_interval_of_a_mean_over_seeds_is_that_of_t():
     values = [0.31, 0.35, 0.28, 0.4]
     assert stats.mean_interval(values) == pytest.approx(tuple(ttest_1samp(values, 0).confidence_interval()))
     assert stats.mean_interval([0.3]) is None
+
+
+def test_real_outcomes_are_compared_as_right_and_wrong_ones_are():
+    """The same numbers as float, but for what is bool's alone: the finest difference that a set of problems shows."""
+    rng = np.random.default_rng(3)
+    a = rng.random((6, 400)) < 0.5
+    b = a ^ (rng.random((6, 400)) < 0.2) | (rng.random(400) < 0.1)
+    one, other = stats.effect(a, b), stats.effect(a.astype(float), b.astype(float))
+    assert astuple(one) == pytest.approx(astuple(other))
+    assert stats.paired_t(a, b)[0] == pytest.approx(stats.paired_t(a * 1.0, b * 1.0)[0])
+    assert stats.sign_flip(a, b) == pytest.approx(stats.sign_flip(a * 3.7, b * 3.7))
+    assert stats.pairing(a, b) == pytest.approx(stats.pairing(a * 1.0, b * 1.0))
+    assert stats.verdict(a, b, 0.02, 6).label == "supports"
+    assert stats.verdict(a * 1.0, b * 1.0, 0.02, 6, lower_is_better=True).label == "refutes"
+    same = stats.verdict(a * 1.0, a * 1.0, 0.02, 6)
+    assert same.label == "equivalent" and same.interval == (0, 0)
+
+
+def test_the_interval_of_real_outcomes_covers():
+    rng, hits = np.random.default_rng(0), 0
+    for _ in range(400):
+        problems, seeds = 0.05 * rng.standard_normal(200), 0.02 * rng.standard_normal((6, 1))
+        a = rng.standard_normal((6, 200))
+        b = a + 0.3 + problems + seeds + 0.2 * rng.standard_normal((6, 200))
+        low, high = stats.effect(a, b).interval()
+        hits += low < 0.3 < high
+    assert 0.93 < hits / 400
