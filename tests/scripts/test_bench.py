@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.errors import UserError
 from pipeline.sample.documents import hellaswag
-from scripts.bench import gpu_visit
+from scripts.bench import gpu_visit, nanogpt
 from scripts.bench import pretrain as bench
 from tests.pretrain import torture
 
@@ -42,6 +42,32 @@ def test_rates_ratios_and_the_cost_of_a_look_are_printed(experiment, monkeypatch
 def test_an_experiment_without_pretraining_is_refused(tmp_path):
     with pytest.raises(UserError, match="has no pretrain stage to measure"):
         bench.main(["experiments/gpt2_public.yaml"])
+
+
+TRAIN = """
+import pathlib, pickle, sys
+import numpy as np
+settings = dict(word.removeprefix("--").split("=") for word in sys.argv[1:])
+data = pathlib.Path(settings["dataset"])
+size = pickle.loads((data / "meta.pkl").read_bytes())["vocab_size"]
+assert np.fromfile(data / "train.bin", np.uint16).max() < size
+for i in range(int(settings["max_iters"]) + 1):
+    print(f"iter {i}: loss 5.0, time {90 if i < 3 else 40}.00ms, mfu -100.00%")
+"""
+
+
+def test_a_checkout_of_nanogpt_is_run_in_turns_and_told_our_shape(experiment, monkeypatch, tmp_path, capsys):
+    for name, value in (("TURNS", 1), ("SECONDS", 0.2), ("THREADS", (1,))):
+        monkeypatch.setattr(nanogpt, name, value)
+    monkeypatch.setattr(bench, "SECONDS", 0.02)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    (tmp_path / "train.py").write_text(TRAIN)
+    nanogpt.main([str(tmp_path), experiment])
+    row = re.search(r"^ +1 +eager +([\d.]+) +40\.0 +([\d.]+) \(", capsys.readouterr().out, re.M)
+    assert float(row[2]) == pytest.approx(40 / float(row[1]), rel=0.1)
+    (tmp_path / "train.py").write_text("raise SystemExit('no such option')")
+    with pytest.raises(UserError, match="train.py: failed: no such option"):
+        nanogpt.main([str(tmp_path), experiment])
 
 
 def test_a_visit_to_a_gpu_runs_dry_on_a_cpu(tmp_path, capsys):
