@@ -262,7 +262,8 @@ def bars(table: Table, title: str, rows: list[dict]) -> Panel:
 def heat(table: Table, title: str, rows: list[dict]) -> Panel:
     across, down = (sorted({table.get(row, role) for row in rows}) for role in ("column", "row"))
     scale = table.get(rows[0], "scale")
-    most = max(table.get(row, "value") for row in table.rows if table.get(row, "scale") == scale) or 1
+    most = max(abs(table.get(row, "value")) for row in table.rows if table.get(row, "scale") == scale) or 1
+    most = table.encoding.get("full", {}).get(scale, most)
     size = min(38.0, 258 / len(across))
     panel = Panel(title, 282, len(down) * size + 44)
     panel.shapes.append(Label(22, panel.height - 6, scale, size=10))
@@ -273,10 +274,10 @@ def heat(table: Table, title: str, rows: list[dict]) -> Panel:
         x = 22 + across.index(table.get(row, "column")) * size
         y = 22 + down.index(table.get(row, "row")) * size
         tip = f"{table.get(row, 'label')}\n{table.format(value)} {scale}"
-        share = value / most
-        panel.shapes.append(Rect(x + 1, y + 1, size - 2, size - 2, "heat", max(0.04, share), tip))
+        share, role = abs(value) / most, "p2" if value < 0 else "heat"
+        panel.shapes.append(Rect(x + 1, y + 1, size - 2, size - 2, role, max(0.04, share), tip))
         if size > 21:
-            role = "surface" if share > 0.55 else "text"
+            role = "surface" if share > 0.55 and value > 0 else "text"
             panel.shapes.append(Label(x + size / 2, y + size / 2 + 3.5, short(value, 2), "middle", role, 9.5))
     return panel
 

@@ -11,6 +11,7 @@ interval is made, and why the other tests are only shown, stands in eval/verdict
 
 import argparse
 import statistics
+from collections.abc import Callable
 from dataclasses import asdict
 
 from eval.report import (
@@ -20,6 +21,7 @@ from eval.report import (
     compute_figures,
     fact_figures,
     figures,
+    grid_figures,
     tables,
     training_figures,
     words,
@@ -41,10 +43,10 @@ MEANS = (
     "strict",
     "flexible",
 )
-FIGURES = (  # in the order of the page
+FIGURES: tuple[Callable[[Study, dict], figures.Figure], ...] = (  # in the order of the page
     figures.accuracy, figures.strata, figures.differences, figures.by_stage,
     training_figures.curves, training_figures.hellaswag, training_figures.model_bits,
-    compute_figures.accuracy, compute_figures.gold_bits,
+    compute_figures.accuracy, compute_figures.gold_bits, *grid_figures.FIGURES,
     fact_figures.fact_use, fact_figures.facts, fact_figures.patching, fact_figures.dose,
     training_figures.rewards, training_figures.prompts, figures.error_classes, training_figures.budgets,
 )  # fmt: skip

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 
 from eval.outcomes import SCHEMA
+from eval.tasks.arithmetic import CELL
 from eval.verdict.metrics import find
 from eval.verdict.results import Arm, Items
 from pipeline.errors import UserError
@@ -112,7 +113,7 @@ def _table(path: Path, content: bytes | None, columns: list[str]) -> pa.Table:
             there = column in file.schema_arrow.names
             if not there or file.schema_arrow.field(column).type != SCHEMA.field(column).type:
                 raise pa.ArrowInvalid(f"no column '{column}' of {SCHEMA.field(column).type}")
-        more = [column for column in LIKELIHOOD if column in file.schema_arrow.names]
+        more = [column for column in dict.fromkeys((*LIKELIHOOD, *CELL)) if column in file.schema_arrow.names]
         return file.read([*columns, *more], use_threads=False)
     except (OSError, pa.ArrowException) as error:
         message = str(error).splitlines()[0]
@@ -134,6 +135,11 @@ def _items(table: pa.Table, first: Arm, arm: Arm, name: str) -> dict[str, Items]
         set_name: Items(ids[part], golds[part], correct[part].astype(bool), bits[part], size[part])
         for set_name, part in _parts(table).items()
     }
+    if first is arm:
+        sets = {
+            key: items._replace(cells=_cells(table.filter(pa.array(_parts(table)[key]))))
+            for key, items in sets.items()
+        }
     expected = first.items.get(name, sets)
     if sets.keys() != expected.keys():
         odd = ", ".join(sorted(sets.keys() ^ expected.keys()))
@@ -146,6 +152,19 @@ def _items(table: pa.Table, first: Arm, arm: Arm, name: str) -> dict[str, Items]
         where = f"eval_{name}: '{set_name}' of {first.name} and {arm.name}"
         sets[set_name] = _in_order(items, expected[set_name], where)
     return sets
+
+
+def _cells(table: pa.Table) -> dict[str, np.ndarray] | None:
+    """Where the problems of a set lie in the grid of arithmetic; None of problems that lie in none."""
+    if any(
+        column not in table.column_names or not table[column].is_valid().to_numpy().any() for column in CELL
+    ):
+        return None
+    names = table["op"].fill_null("").to_numpy(zero_copy_only=False)
+    numbers = {
+        key: table[key].cast(pa.float64()).to_numpy(zero_copy_only=False) for key in CELL if key != "op"
+    }
+    return {"op": names, **numbers}
 
 
 def _numbers(table: pa.Table, column: str) -> np.ndarray:
@@ -169,10 +188,12 @@ def _in_order(items: Items, expected: Items, where: str) -> Items:
         if odd := len(set(items.ids) ^ set(expected.ids)):
             raise UserError(f"{where} differ in {odd} problems; evaluate them again")
         place = {key: i for i, key in enumerate(items.ids)}
-        items = Items(*(column[[place[key] for key in expected.ids]] for column in items))
+        order = [place[key] for key in expected.ids]
+        ids, golds, correct, bits, size, _ = items
+        items = Items(ids[order], golds[order], correct[order], bits[order], size[order])
     if not np.array_equal(items.golds, expected.golds):
         raise UserError(f"{where} differ in the right answers; evaluate them again")
-    return items._replace(ids=expected.ids, golds=expected.golds)
+    return items._replace(ids=expected.ids, golds=expected.golds, cells=expected.cells)
 
 
 def _facts_written(condition: Condition, table: pa.Table, metric: str) -> np.ndarray:

@@ -27,6 +27,7 @@ class Items(NamedTuple):
     correct: np.ndarray  # bool
     gold_bits: np.ndarray  # float32, of the reference answers; nan where they were not scored
     gold_bytes: np.ndarray  # float32, likewise
+    cells: dict[str, np.ndarray] | None = None  # of a grid of arithmetic: where each problem lies in it
 
 
 @dataclass

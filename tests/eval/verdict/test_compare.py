@@ -64,10 +64,11 @@ def results(path):
     return path.parent / "runs" / path.stem
 
 
-def respoil(directory, spoil):
-    """Change an evaluation's rows, hashes and all, as if it had been made so."""
+def respoil(directory, spoil, more=None):
+    """Change an evaluation's rows, hashes and all, as if it had been made so, with `more` columns of some types."""
     rows = parquet.read_table(directory / "outcomes.parquet").to_pylist()
-    parquet.write_table(pa.Table.from_pylist(spoil(rows), outcomes.SCHEMA), directory / "outcomes.parquet")
+    schema = pa.schema([*outcomes.SCHEMA, *(pa.field(*each) for each in (more or {}).items())])
+    parquet.write_table(pa.Table.from_pylist(spoil(rows), schema), directory / "outcomes.parquet")
     done = read_json(directory / "stage.json")
     done["identity"]["outputs"]["outcomes.parquet"] = sha256(directory / "outcomes.parquet")
     write_json(directory / "stage.json", done)
@@ -183,6 +184,32 @@ def test_evaluations_without_bits_are_compared_by_accuracy_alone(study):
     assert built(study)["primary"]["label"] == "supports"
     with pytest.raises(UserError, match="has no outcomes of 'word_problems.gold_bits'; evaluate it again"):
         built(change(study, metric="word_problems.gold_bits"))
+
+
+def test_a_grid_of_arithmetic_is_drawn_by_cell(study):
+    """From the columns of one arm, whose problems all share; in whatever order an arm was asked."""
+    for path in sorted(results(study).glob("*/eval_*/outcomes.parquet")):
+
+        def spoil(rows, backwards="-s3" in str(path)):
+            for i, row in enumerate(row for row in rows if row["set"] == "word_problems"):
+                row |= {"op": "add", "digits_a": 1 + i % 3, "digits_b": 2, "carries": i % 2, "seen": True}
+            return rows[::-1] if backwards else rows
+
+        respoil(
+            path.parent,
+            spoil,
+            {"op": pa.string(), **dict.fromkeys(("digits_a", "digits_b", "carries"), pa.int64())},
+        )
+    figure = built(study)["figures"]["grid_digits_seen"]
+    rows = [dict(zip(figure["columns"], row)) for row in figure["rows"]]
+    assert [(row["panel"], row["row"]) for row in rows[:3]] == [("add · baseline", n) for n in (1, 2, 3)]
+    kept = [
+        [row["correct"] for row in synthetic_rows(study, "baseline", seed) if row["digits_a"] == 1]
+        for seed in range(6)
+    ]
+    assert rows[0]["value"] == pytest.approx(100 * np.mean(kept), abs=1e-3) and rows[0]["problems"] == len(
+        kept[0]
+    )
 
 
 def synthetic_rows(path, condition, seed):
