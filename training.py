@@ -23,6 +23,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from muon import Muon
 from pipeline import stage, world
 from pipeline.errors import UserError
 from pipeline.files import digest
@@ -197,9 +198,8 @@ def optimizers(
 ) -> list[torch.optim.Optimizer]:
     """What updates the model's parameters. Matrices decay; biases and gains do not.
 
-    `adamw`: fused AdamW for all. `muon`: Muon (Jordan et al. 2024) for the matrices inside the blocks, and
-    AdamW for embeddings and vectors; its updates are scaled to the size of AdamW's, so that learning rate and
-    decay carry over (Liu et al. 2025, arXiv:2502.16982).
+    `adamw`: fused AdamW for all. `muon`: Muon for the matrices inside the blocks, and AdamW for embeddings and
+    vectors; learning rate and decay mean the same for both.
     """
     parameters = dict(model.named_parameters())
     inside = [
@@ -214,26 +214,8 @@ def optimizers(
         torch.optim.AdamW(groups, lr, betas, eps=1e-8, weight_decay=weight_decay, fused=True)
     ]
     if name == "muon":
-        muon = torch.optim.Muon(inside, lr, weight_decay, adjust_lr_fn="match_rms_adamw")
-        muon.register_step_pre_hook(_hold)
-        chosen.append(muon)
+        chosen.append(Muon(inside, lr, weight_decay))
     return chosen
-
-
-def _hold(muon: torch.optim.Optimizer, *_: Any) -> None:
-    """Let Muon change no weight where its `found_inf` is 1, as fused AdamW does, without reading the device.
-
-    Then gradient, momentum (which is lost) and decay are 0, and so is the update.
-    """
-    found_inf = getattr(muon, "found_inf", None)
-    if found_inf is None:
-        return
-    for group in muon.param_groups:
-        # float64, in which the product with the learning rate is computed where nothing is held
-        group["weight_decay"] = muon.defaults["weight_decay"] * (1 - found_inf.double())
-        for p in group["params"]:
-            for tensor in (p.grad, *muon.state[p].values()):
-                tensor.masked_fill_(found_inf.bool(), 0.0)
 
 
 # --- memory -------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from model import GPT, GPTConfig
+from muon import Muon
 from pipeline.errors import UserError
 from pipeline.sections import Pretrain
 from training import Place, Refuse, largest_that_fits, micro_batches, out_of_memory, refuse_memory
@@ -110,7 +111,7 @@ class Network:
 
 def _moments_to_come(optimizers: list[torch.optim.Optimizer]) -> int:
     """Numbers that the optimizers will keep of parameters they have not yet stepped, nor got from a checkpoint."""
-    kept = {torch.optim.AdamW: 2, torch.optim.Muon: 1}  # moments of each number
+    kept = {torch.optim.AdamW: 2, Muon: 1}  # moments of each number
     return sum(
         kept[type(optimizer)] * p.numel()
         for optimizer in optimizers

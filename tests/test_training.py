@@ -12,6 +12,7 @@ from transformers import get_scheduler
 
 import training
 from model import GPT, GPTConfig
+from muon import Muon, orthogonal
 from pipeline import world
 from pipeline.errors import UserError
 from pipeline.sections import Pretrain
@@ -80,6 +81,24 @@ def test_muon_takes_the_matrices_of_the_blocks_and_learns():
             optimizer.zero_grad()
         losses.append(loss.item())
     assert losses[-1] < losses[0] - 0.3
+
+
+@pytest.mark.parametrize("shape", [(48, 16), (16, 48), (16, 16)])
+def test_muon_makes_every_singular_value_about_one_and_agrees_with_pytorchs(shape):
+    generator = torch.Generator().manual_seed(0)
+    ours, theirs = ([torch.nn.Parameter(torch.ones(shape)) for _ in range(2)] for _ in range(2))
+    optimizers = Muon(ours, 0.1, 0.5), torch.optim.Muon(theirs, 0.1, 0.5, adjust_lr_fn="match_rms_adamw")
+    for _ in range(3):
+        for a, b in zip(ours, theirs):
+            a.grad = torch.randn(shape, generator=generator)
+            b.grad = a.grad.clone()
+            values = torch.linalg.svdvals(orthogonal(a.grad[None]))
+            assert values.min() > 0.3 and values.max() < 1.3
+        for optimizer in optimizers:
+            optimizer.step()
+    for a, b in zip(ours, theirs):
+        change, expected = (p.detach() - 0.95**3 for p in (a, b))
+        assert (change - expected).norm() < 0.02 * expected.norm()  # PyTorch's is bf16, of 8 bits
 
 
 def test_a_share_is_cut_into_equal_parts_below_the_ceiling():
