@@ -12,6 +12,7 @@ from eval.report.scales import (
     TICKS,
     Scale,
     count,
+    doubling,
     linear,
     logarithmic,
     percent,
@@ -160,17 +161,22 @@ def _dot(table: Table, rows: list[dict], x: Scale, y: float, place: int | None) 
 
 
 def lines(table: Table, title: str, rows: list[dict]) -> Panel:
-    panel, bottom = Panel(title, WIDTH, 250), 210
-    y = linear([table.get(row, "value") for row in rows], bottom, 10, wanted=4)
+    panel, bottom, target = Panel(title, WIDTH, 250), 210, table.encoding.get("target")
+    y = linear([*_ends(table, rows), *([] if target is None else [target])], bottom, 10, wanted=4)
     left = max(_width(table.tick(tick)) for tick in y.ticks) + 10
     x = linear([table.get(row, "x") for row in rows], left, WIDTH - 12, wanted=4)
+    x = x._replace(ticks=[tick for tick in x.ticks if tick == int(tick)])  # of steps
+    if table.encoding.get("log"):
+        x = doubling([table.get(row, "x") for row in rows], left + 8, WIDTH - 20)
     label = Label((left + WIDTH) / 2, panel.height - 5, table.encoding["x_label"], "middle")
     panel.shapes.append(label)
-    for tick in y.ticks:
-        panel.shapes.append(Line([(left, y.at(tick)), (WIDTH - 8, y.at(tick))], "line"))
-        panel.shapes.append(Label(left - 6, y.at(tick) + 4, table.tick(tick), "end"))
-    for tick in (tick for tick in x.ticks if tick == int(tick)):
-        panel.shapes.append(Label(x.at(tick), bottom + 18, count(tick), "middle"))
+    _grid(panel, table, x, y, left, bottom)
+    if target is not None:
+        tip = f"target: {table.format(target)}"
+        panel.shapes.append(
+            Line([(left, y.at(target)), (WIDTH - 8, y.at(target))], "text", 1.5, 1.0, True, tip)
+        )
+    means: list[Shape] = []  # over all thin lines
     for name, own in table.by("series", rows).items():
         place, ends = table.place(name), []
         by_seed: dict[int | None, list[dict]] = {}
@@ -181,10 +187,29 @@ def lines(table: Table, title: str, rows: list[dict]) -> Panel:
             style = {"width": 2.4} if seed is None else {"opacity": 0.35}
             tip = f"{name}, {'mean' if seed is None else f'seed {seed}'}"
             tip += f": ends at {table.format(table.get(line[-1], 'value'))}"
-            panel.shapes.append(Line(path, color(place), tip=tip, **style))
+            (means if seed is None else panel.shapes).append(Line(path, color(place), tip=tip, **style))
+            for (at, _), row in zip(path, line):
+                if (low := table.get(row, "low")) is not None:
+                    high = y.at(table.get(row, "high"))
+                    means.append(vertical(at, y.at(low), high, color(place), width=2, opacity=0.8))
             ends.append((seed is not None, path[-1]))
-        panel.shapes.append(mark(*min(ends)[1], place, 4))
+        means.append(mark(*min(ends)[1], place, 4))
+    panel.shapes += means
     return panel
+
+
+def _ends(table: Table, rows: list[dict]) -> list[float]:
+    """Values and the ends of their intervals."""
+    roles = ("value", "low", "high")
+    return [value for row in rows for role in roles if (value := table.get(row, role)) is not None]
+
+
+def _grid(panel: Panel, table: Table, x: Scale, y: Scale, left: float, bottom: float) -> None:
+    for tick in y.ticks:
+        panel.shapes.append(Line([(left, y.at(tick)), (WIDTH - 8, y.at(tick))], "line"))
+        panel.shapes.append(Label(left - 6, y.at(tick) + 4, table.tick(tick), "end"))
+    for tick in x.ticks:
+        panel.shapes.append(Label(x.at(tick), bottom + 18, count(tick), "middle"))
 
 
 # --- plane: a value with its interval over another quantity -------------------------------------------------
@@ -192,21 +217,12 @@ def lines(table: Table, title: str, rows: list[dict]) -> Panel:
 
 def plane(table: Table, title: str, rows: list[dict]) -> Panel:
     panel, bottom = Panel(title, WIDTH, 250), 214
-    ends = [
-        value
-        for row in rows
-        for role in ("value", "low", "high")
-        if (value := table.get(row, role)) is not None
-    ]
-    y = linear(ends, bottom, 10, wanted=4)
+    y = linear(_ends(table, rows), bottom, 10, wanted=4)
     left = max(_width(table.tick(tick)) for tick in y.ticks) + 10
     across = [table.get(row, "x") for row in rows]
     wide = min(across) > 0 and max(across) >= 100 * min(across)
     x = (logarithmic if wide else linear)(across, left + 8, WIDTH - 40, wanted=4)
-    for tick in y.ticks:
-        panel.shapes.append(Line([(left, y.at(tick)), (WIDTH - 8, y.at(tick))], "line"))
-        panel.shapes.append(Label(left - 6, y.at(tick) + 4, table.tick(tick), "end"))
-    panel.shapes += [Label(x.at(tick), bottom + 18, count(tick), "middle") for tick in x.ticks]
+    _grid(panel, table, x, y, left, bottom)
     named = set()
     for row in sorted(rows, key=lambda row: row["seed"] is None):  # the means over their seeds
         place, value = table.place(table.get(row, "series")), table.get(row, "value")

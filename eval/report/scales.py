@@ -93,3 +93,15 @@ def logarithmic(values: Sequence[float], start: float, end: float, wanted: int =
     step = math.ceil((high - low) / wanted)
     ticks = [10.0**power for power in range(low, high + 1, step)]
     return Scale(lambda x: start + (math.log10(x) - low) / (high - low) * (end - start), ticks)
+
+
+def doubling(values: Sequence[float], start: float, end: float) -> Scale:
+    """Logarithmic with just the room that the values need, and a tick at the lowest and at each of its doublings."""
+    low, high = math.log2(min(values)), math.log2(max(values))
+    room = (high - low or 1) * 0.04
+    ticks = [float(f"{2 ** (low + i):.6g}") for i in range(math.floor(high - low + 1e-9) + 1)]
+    while len(ticks) > 6:
+        ticks = ticks[::2]
+    return Scale(
+        lambda x: start + (math.log2(x) - low + room) / (high - low + 2 * room) * (end - start), ticks
+    )

@@ -38,11 +38,11 @@ def ratio(study: Study) -> dict | None:
             next(arm for arm in study.arms if (arm.condition, arm.seed) == (c, seed))
             for c in (treated, control)
         ]
-        curves = [curve for arm in arms if (curve := _curve(arm, stages, question.metric))]
+        curves = [points for arm in arms if (points := curve(arm, stages, question.metric))]
         if len(curves) < len(arms):
             missing.append(seed)
             continue
-        crossings = [crossing([x for x, _ in curve], [y for _, y in curve], level) for curve in curves]
+        crossings = [crossing([x for x, _ in points], [y for _, y in points], level) for points in curves]
         unreached += [arm.name for arm, place in zip(arms, crossings) if place is None]
         first, second = crossings
         if first is not None and second is not None:
@@ -63,7 +63,7 @@ def ratio(study: Study) -> dict | None:
     return result
 
 
-def _curve(arm: Arm, stages: list[str], metric: str) -> list[tuple[float, float]] | None:
+def curve(arm: Arm, stages: list[str], metric: str) -> list[tuple[float, float]] | None:
     """(log FLOPs, accuracy) of each stage of the ladder; None where one is missing."""
     if any(metric not in arm.items.get(name, ()) for name in stages):
         return None

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import yaml
 
-from eval.report import words
+from eval.report import ladder_figures, plots, words
 from eval.verdict import ladder
 from eval.verdict.compare import contrast
 from eval.verdict.results import Arm, Items, Result, Study
@@ -114,3 +114,37 @@ def test_how_a_rung_is_run_is_no_difference_and_a_milestone_is_no_rung(tmp_path)
         else:
             with pytest.raises(UserError, match="differ in more than their budgets: export.step"):
                 load(path)
+
+
+def test_the_ladder_is_drawn_with_its_target_and_its_ratio():
+    made = study(1.2, np.random.default_rng(1), seeds=4)
+    top = contrast(made, "treated", "control", "huge")
+    content = {
+        "ladder": ladder.ratio(made) | {"top": top},
+        "conditions": {"control": "plain", "treated": "token"},
+    }
+    climb, ratio = (make(made, content) for make in (ladder_figures.climb, ladder_figures.ratio))
+    rows = [dict(zip(climb.columns, row)) for row in climb.rows]
+    for condition in ("treated", "control"):
+        means = [row for row in rows if (row["condition"], row["seed"]) == (condition, None)]
+        assert [row["stage"] for row in means] == STAGES
+        assert [row["flops"] for row in means] == pytest.approx([1e12 * 4**i for i in range(4)])
+        for row in means:
+            own = [
+                arm.items[row["stage"]]["items"].correct.mean()
+                for arm in made.arms
+                if arm.condition == condition
+            ]
+            assert (
+                row["accuracy"] == pytest.approx(np.mean(own)) and row["low"] < row["accuracy"] < row["high"]
+            )
+    assert len(rows) == 2 * 4 * 5 and "Compute for 40.0% of items right: treated needs" in climb.note
+    (panel,) = plots.panels(vars(climb), list(content["conditions"]))
+    assert [shape.tip for shape in panel.shapes if getattr(shape, "dashed", False)] == ["target: 40.0%"]
+    whole, *seeds = ratio.rows
+    assert 2 ** whole[2] == pytest.approx(content["ladder"]["ratio"]) and len(seeds) == 4
+    assert [2**end for end in whole[3:]] == pytest.approx(content["ladder"]["interval"])
+    plots.panels(vars(ratio), list(content["conditions"]))
+    assert not any(
+        make(made, content | {"ladder": None}).rows for make in (ladder_figures.climb, ladder_figures.ratio)
+    )
