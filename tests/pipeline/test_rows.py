@@ -306,11 +306,11 @@ def hub(tmp_path):
 
 @pytest.fixture
 def download(folder):
-    """Run `data download` of an experiment whose GSM8K is acme/sums, as a person does."""
+    """Run `data download` of an experiment that is evaluated and watched on acme/sums, as a person does."""
     file = folder / "study.yaml"
     file.write_text(
         f"extends: {ROOT / 'experiments/quickstart.yaml'}\n"
-        "stages: {sft_gsm8k: {data: acme/sums, name: main}}\n"
+        "stages: {sft_tulu: {eval_every: 5, dev: acme/sums, dev_name: main}}\n"
         "eval: {sets: {word_problems: {data: acme/sums, name: main, split: test}}}\n"
     )
 

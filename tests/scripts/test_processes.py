@@ -19,9 +19,25 @@ import yaml
 from pipeline.files import ROOT
 from pipeline.world import divisor
 
-ROWS = {"data": "sample", "name": None, "max_length": 128, "examples": 96, "warmup": 0, "precision": "fp32"}
+UNWATCHED = {"eval_every": 0, "dev": None, "dev_name": None}
+ROWS = UNWATCHED | {
+    "data": "sample",
+    "name": None,
+    "max_length": 128,
+    "examples": 96,
+    "warmup": 0,
+    "precision": "fp32",
+}
 PHASES = [{"task": task, "data": "sample", "examples": 32} for task in ("drills", "tinygsm")]
-GRPO = {"data": "sample", "name": None, "steps": 1, "prompts": 4, "pass_at": 2, "max_new_tokens": 8}
+GRPO = {
+    "eval_every": 0,
+    "data": "sample",
+    "name": None,
+    "steps": 1,
+    "prompts": 4,
+    "pass_at": 2,
+    "max_new_tokens": 8,
+}
 STAGES = {
     "prepare": {"data": "sample", "name": None, "tokens": 120e3, "val_tokens": 2e3, "shard_tokens": 1e5},
     "pretrain": {"n_layer": 1, "n_head": 2, "n_embd": 16, "block_size": 160, "steps": 1, "warmup": 0}
@@ -36,7 +52,13 @@ STAGES = {
     "export_2000": {"step": 1},
     "export_19072": None,
     **dict.fromkeys(("sft_tulu", "sft_gsm8k", "sft_tinygsm"), ROWS),
-    "sft_curriculum": {"max_length": 128, "phases": PHASES, "warmup": 0, "precision": "fp32"},
+    "sft_curriculum": {
+        "eval_every": 0,
+        "max_length": 128,
+        "phases": PHASES,
+        "warmup": 0,
+        "precision": "fp32",
+    },
     **{
         f"grpo_{reward}": GRPO | {"warmup": 0, "precision": "fp32"}
         for reward in ("published", "fair", "binary")

@@ -102,7 +102,7 @@ def test_the_page_holds_report_json_and_nothing_else_is_shown(directory):
 
 def test_every_figure_is_there_as_svg_and_csv(directory):
     figures = json.loads((directory / "report.json").read_text())["figures"]
-    expected = "accuracy strata differences by_stage curves model_bits fact_use facts patching dose rewards prompts compute"
+    expected = "accuracy strata differences by_stage curves dev_accuracy dev_likelihood model_bits fact_use facts patching dose rewards prompts compute"
     assert set(figures) == {*expected.split(), "compute_bits", "errors", "budgets"}
     for key, figure in figures.items():
         with open(directory / f"figures/{key}.csv", newline="") as file:
@@ -242,6 +242,17 @@ def test_every_model_has_its_place_by_training_and_by_answer(directory):
             assert place == pytest.approx(score["tokens_per_response"])
     bits = content["figures"]["compute_bits"]["rows"]
     assert {row[2] for row in bits} == {"baseline", "mul_tokens"}  # placebo cannot write a reference answer
+
+
+def test_looks_at_dev_problems_are_curves(study, directory):
+    figures = json.loads((directory / "report.json").read_text())["figures"]
+    rows = {tuple(row[:4]): row[4] for row in figures["dev_accuracy"]["rows"]}
+    assert {row[0] for row in rows} == {"grpo: greedy", "grpo: pass@1", "grpo: pass@4"}
+    log = (study.parent / "runs/study/baseline-s1/grpo/metrics.jsonl").read_text().splitlines()
+    (line,) = [line for line in map(json.loads, log) if line["step"] == 15 and "dev_loss" in line]
+    assert rows["grpo: pass@4", "baseline", 1, 15] == pytest.approx(line["dev_pass@4"], rel=1e-5)
+    assert {row[3] for row in rows} == {5, 10, 15, 20} and {row[2] for row in rows} == {None, 0, 1}
+    assert {row[0] for row in figures["dev_likelihood"]["rows"]} == {"grpo: loss"}
 
 
 def test_a_curve_is_thinned_to_means():
