@@ -7,7 +7,7 @@ A look is at the first PROBLEMS dev rows (pipeline.rows.split_dev) that fit. It 
 - of `samples` of each, where there are any, `dev_pass@1`, the share that is right, and `dev_pass@SAMPLES`, the share of
   problems that one of them solves.
 
-A look reads the weights and has generators of its own, which the seed and the step decide: training is the same to the
+A look reads the weights, and the seed, the step and the problem decide what is sampled: training is the same to the
 last bit with looks and without, and a look that is made again after a kill is the same. All processes share the problems.
 """
 
@@ -125,13 +125,16 @@ class DevLooks:
         """Samples that are right, and problems that one of them solves."""
         if not self.samples:
             return 0, 0
-        seed = random.Random(f"{self.run.seed} dev {step} {world.RANK}").getrandbits(63)
+        keys = [
+            random.Random(f"{self.run.seed} dev {step} {question.id}").getrandbits(63)
+            for question in self.mine
+        ]
         groups = decoder.generate(
             self._prompts(),
             **self._kwargs(),
             temperature=self.temperature,
             samples=self.samples,
-            generator=torch.Generator(decoder.device).manual_seed(seed),
+            keys=keys,
         )
         right = [self._right(replies) for replies in zip(*groups)]  # of each round
         return sum(map(sum, right)), sum(map(any, zip(*right)))

@@ -108,6 +108,8 @@ class Decoder:
         if not order:
             return replies
         choose = Choice(self.device, suppress, temperature)
+        if temperature == 0:
+            keys = [0] * len(prompts)  # greedy draws nothing, so no random state moves
         drawn_by = sample_keys(_prompt_keys(keys, len(prompts), generator).to(self.device), samples)
         columns = len(prompts[order[0]]) + max(rooms)
         size = max(self.room(columns), self.cache.rows if self.cache else 0)

@@ -55,13 +55,13 @@ def test_accuracy_and_pass_at_k_are_those_of_the_replies(looks, monkeypatch):
     """A tool answers: all second problems right when greedy, and every fourth in one of three samples."""
     look = looks(8, samples=3)
 
-    def answer(self, prompts, *, samples=1, temperature=0.0, generator=None, **_):
+    def answer(self, prompts, *, samples=1, temperature=0.0, keys=None, **_):
         right = [look.encoder.encode(f" #### {problem.gold}") + [look.encoder.eos] for problem in look.mine]
         wrong = [look.encoder.eos]
         if samples == 1:
             assert temperature == 0
             return [wrong if i % 2 else ids for i, ids in enumerate(right)]
-        assert temperature == 1 and generator is not None
+        assert temperature == 1 and len(set(keys)) == 8
         return [[wrong, wrong if i % 4 else ids, wrong] for i, ids in enumerate(right)]
 
     monkeypatch.setattr(Decoder, "generate", answer)
