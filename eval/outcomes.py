@@ -162,3 +162,7 @@ def report(summary: dict) -> None:
         if cut := score.get("cut_by_context"):
             line += f"; {cut} cut by the context"
         print(line, file=sys.stderr)
+        if worth := score.get("sampled"):
+            of_all = [metric for metric in worth["metrics"] if metric.endswith(f"@{worth['samples']}")]
+            shares = (f"{metric} {worth['metrics'][metric]['accuracy']:.1%}" for metric in ("mean", *of_all))
+            print(f"{name}, {worth['samples']} samples: {', '.join(shares)}", file=sys.stderr)

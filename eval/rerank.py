@@ -29,10 +29,13 @@ class Reranker:
         self.model, self.weight, self.bias = model, weight, bias
         self.ready = ready(model)
 
-    @property
-    def context(self) -> int:
-        """Tokens of prompt and completion together, at most."""
-        return self.model.config.block_size
+    def check(self, length: int) -> None:
+        """Raises UserError unless texts of so many tokens, prompt and completion together, fit the context."""
+        if length > (context := self.model.config.block_size):
+            message = (
+                f"an answer of {length} tokens, its prompt included, is longer than the verifier's context"
+            )
+            raise UserError(f"{message} of {context}")
 
     @classmethod
     def from_directory(cls, directory: Path | str, encoder: Encoder, precision: str = "fp32") -> "Reranker":
@@ -75,11 +78,7 @@ class Reranker:
         longest_first = sorted(set(texts), key=lambda text: (-len(text), text))
         if not longest_first:
             return []
-        if (longest := len(longest_first[0])) > self.context:
-            message = (
-                f"an answer of {longest} tokens, its prompt included, is longer than the verifier's context"
-            )
-            raise UserError(f"{message} of {self.context}")
+        self.check(len(longest_first[0]))
         known: dict[tuple[int, ...], float] = {}
         while len(known) < len(longest_first):
             size = max(1, PREFILL_TOKENS // len(longest_first[len(known)]))

@@ -2,6 +2,7 @@
 
     python -m eval.run experiments/quickstart.yaml mul_tokens 0 sft_gsm8k      # writes eval_sft_gsm8k/
     python -m eval.run --model DIR --out NEW_DIR --data my_problems.jsonl      # any model directory, any problems
+    python -m eval.run --model DIR --out NEW_DIR --samples 16 --verifier DIR   # and 16 samples of each, scored
 
 outcomes.parquet has a row for every problem, probe and HellaSwag row: `set` (a problem set's name, or
 probes.KIND), `id` (hash of the question), what was asked, the raw token ids, the rendered completion, what
@@ -9,7 +10,8 @@ was read and whether it was right. summary.json is worked out from it: accuracie
 and, beside each, the floor that the best constant answer reaches; bits per byte of the reference answers;
 errors sorted; strata; fact tokens; bits per byte. Rows that cannot be asked are skipped, counted and reported;
 one that fits the context in some ways of splitting numbers only is skipped in every condition of its experiment.
-Decoding is greedy.
+Decoding is greedy; with `samples` set, samples.parquet has a row for every sampled answer (eval/samples.py), and the
+summary what k of them are worth (eval/verdict/at_k.py).
 """
 
 import argparse
@@ -25,14 +27,16 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from eval import bpb, likelihood, tasks
+from eval import bpb, likelihood, samples, tasks
 from eval.decode.generate import generate
 from eval.grading import patching
 from eval.grading.programs import run_programs
 from eval.models import open_model
 from eval.outcomes import question_row, report, summarise, write
+from eval.rerank import Reranker
 from eval.tasks import probes
 from eval.tasks.task import MultipleChoice, Question, load
+from eval.verdict import sampled
 from model import GPT
 from pipeline import stage
 from pipeline.errors import UserError, cli
@@ -80,18 +84,40 @@ def ask(model: GPT, encoder: Encoder, prompts: list[list[int]], spec: Eval, prog
     return generate(model, prompts, spec.max_new_tokens, progress=progress, **kwargs)
 
 
-def evaluate(
-    model: GPT, encoder: Encoder, plain: list[Encoder], spec: Eval, validation: Path | None, bar: Callable
-) -> tuple[list[dict], dict, dict]:
-    """(rows of eval.outcomes, summary, for the record: seconds of each part, and the sandbox that was in force).
+class Evaluation(NamedTuple):
+    rows: list[dict]  # of eval.outcomes
+    samples: list[dict]  # of eval.samples
+    summary: dict
+    record: dict  # seconds of each part, and the sandbox that was in force
 
-    `plain` (tokenizer.encode.every_split) decides what fits the context. `validation` is a prepared data directory,
-    for bits per byte; None leaves them out. `bar(total, unit)` opens a progress bar. Raises UserError for an empty
-    problem set and for NaN logits.
+    def write(self, directory: Path) -> list[str]:
+        """The names of the files."""
+        drawn = samples.write(directory, self.samples) if self.samples else []
+        return [*write(directory, self.rows, self.summary), *drawn]
+
+
+def evaluate(
+    model: GPT,
+    encoder: Encoder,
+    plain: list[Encoder],
+    spec: Eval,
+    validation: Path | None,
+    bar: Callable,
+    *,
+    seed: int = 0,
+    reranker: Reranker | None = None,
+) -> Evaluation:
+    """`plain` (tokenizer.encode.every_split) decides what fits the context. `validation` is a prepared data directory,
+    for bits per byte; None leaves them out. `bar(total, unit)` opens a progress bar. `seed` decides what is sampled,
+    `reranker` scores it. Raises UserError for an empty problem set and for NaN logits.
     """
     asked = fitting(load_sets(spec, encoder), plain, model.config.block_size)
     documents = bpb.load(validation) if validation else None
     prompts = [question.prompt(encoder) for _, question in asked.questions]
+    to_sample = [each for each in asked.questions if each[0] in spec.sets] if spec.samples else []
+    if reranker:
+        longest = min(max(map(len, prompts)) + spec.max_new_tokens, model.config.block_size)
+        reranker.check(longest)
     seconds: dict[str, float] = {}
     with bar(len(prompts) + sum(map(len, asked.choices.values())), "items") as progress:
         with _timed(seconds, "generation"):
@@ -116,7 +142,18 @@ def evaluate(
         sandbox = run_programs(rows)
     rows += _choice_rows(asked, scored)
     summary = summarise(rows, asked.skipped) | {"patching": patches, "bits_per_byte": bits}
-    return rows, summary, {"seconds_of": seconds, "sandbox": sandbox}
+    drawn: list[dict] = []
+    if to_sample:
+        with _timed(seconds, "samples"), bar(len(to_sample) * spec.samples, "samples") as progress:
+            drawn, used = samples.draw(model, encoder, to_sample, spec, seed, reranker, progress.update)
+        sandbox = sandbox or used
+        for name, worth in sampled.summarise(drawn, _golds(to_sample), spec).items():
+            summary["sets"][name]["sampled"] = worth
+    return Evaluation(rows, drawn, summary, {"seconds_of": seconds, "sandbox": sandbox})
+
+
+def _golds(asked: list[tuple[str, Question]]) -> dict[tuple[str, str], str]:
+    return {(name, question.id): question.gold for name, question in asked}
 
 
 def fitting(asked: Asked, plain: list[Encoder], context: int) -> Asked:
@@ -202,10 +239,15 @@ def main(argv: list[str] | None = None) -> None:
         plain = encode.every_split(encoder.condition, run.experiment)
         prepare = run.experiment.ancestor(run.name, "prepare")
         validation = prepare and stage_dir(run.experiment, run.condition, run.seed, prepare)
-        rows, summary, record = evaluate(model, encoder, plain, run.spec, validation, run.bar)
-        tokens = sum(len(row["tokens"]) for row in rows if "tokens" in row)
-        run.finish(write(run.dir, rows, summary), tokens=tokens, examples=len(rows), **record)
-    report(summary)
+        reranker = None
+        if run.spec.verifier:
+            verifier = stage_dir(run.experiment, run.condition, run.seed, run.spec.verifier)
+            reranker = Reranker.from_directory(verifier, encoder, run.spec.precision)
+        kwargs = {"seed": run.seed, "reranker": reranker}
+        done = evaluate(model, encoder, plain, run.spec, validation, run.bar, **kwargs)
+        tokens = sum(len(row["tokens"]) for row in (*done.rows, *done.samples) if "tokens" in row)
+        run.finish(done.write(run.dir), tokens=tokens, examples=len(done.rows), **done.record)
+    report(done.summary)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -226,7 +268,11 @@ def _parser() -> argparse.ArgumentParser:
     option("--split", default="test", choices=("train", "dev", "test", "validation"))
     option("--limit", type=int, help="the first so many rows")
     option("--max-new-tokens", type=int, default=256)
-    option("--batch-size", type=int, default=64, help="rows decoded at once")
+    option("--samples", type=int, default=0, help="sampled answers a problem, beside the greedy one")
+    option("--temperature", type=float, default=0.7, help="of the samples")
+    option("--seed", type=int, default=0, help="of the samples")
+    option("--verifier", type=Path, metavar="DIR", help="a verifier's directory, to score the samples")
+    option("--batch-size", type=int, default=64, help="problems decoded at once")
     option("--precision", default="fp32", choices=("fp32", "bf16"))
     return parser
 
@@ -242,16 +288,20 @@ def _any_model(argv: list[str]) -> None:
         max_new_tokens=args.max_new_tokens,
         batch_size=args.batch_size,
         precision=args.precision,
+        samples=args.samples,
+        temperature=args.temperature,
     )
     model, encoder = open_model(args.model, args.precision)
 
     def bar(total: int, unit: str) -> tqdm:
         return tqdm(total=total, unit=f" {unit}")
 
-    rows, summary, _ = evaluate(model, encoder, encode.every_split(encoder.condition), spec, None, bar)
+    reranker = Reranker.from_directory(args.verifier, encoder, args.precision) if args.verifier else None
+    plain = encode.every_split(encoder.condition)
+    done = evaluate(model, encoder, plain, spec, None, bar, seed=args.seed, reranker=reranker)
     args.out.mkdir(parents=True)
-    write(args.out, rows, summary)
-    report(summary)
+    done.write(args.out)
+    report(done.summary)
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -263,6 +313,14 @@ def _check(args: argparse.Namespace) -> None:
     for option in ("limit", "max_new_tokens", "batch_size"):
         if getattr(args, option) is not None and getattr(args, option) < 1:
             raise UserError(f"--{option.replace('_', '-')} {getattr(args, option)}: must be at least 1")
+    if args.samples < 0:
+        raise UserError(f"--samples {args.samples}: must be 0 or more")
+    if not 0 < args.temperature < float("inf"):
+        raise UserError(f"--temperature {args.temperature}: must be above 0")
+    if args.verifier and not args.samples:
+        raise UserError("--verifier: scores samples, and none are drawn; give --samples, for example 16")
+    if args.samples and not tasks.get(args.task).in_words:
+        raise UserError(f"--samples: {args.task} is not answered in words, so there is nothing to sample")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from pipeline.errors import UserError
 from pipeline.files import ROOT
 from pipeline.hooks import GROUPED, METRIC, SHARED, VOCABULARY, hook
 from pipeline.kinds import KINDS, MODEL_KINDS, Refuse, may_follow
-from pipeline.sections import OPERATIONAL, Compare, fields_of
+from pipeline.sections import OPERATIONAL, Compare, Eval, fields_of
 
 
 def check(experiment: Experiment) -> None:
@@ -36,6 +36,8 @@ def check(experiment: Experiment) -> None:
         _check_stage(experiment, name, refuse)
     if experiment.eval and (above := KINDS["eval"].check_above):
         hook(above)(experiment, experiment.eval, lambda key, why: refuse(f"eval.{key}", why))
+    if experiment.eval:
+        _check_samples(experiment, experiment.eval, refuse)
     if experiment.compare:
         _check_compare(experiment, experiment.compare, refuse)
 
@@ -93,6 +95,20 @@ def _check_context(experiment: Experiment, name: str, refuse: Refuse) -> None:
     for key, tokens in asked.items():
         if tokens >= model.context:
             refuse(key, f"{tokens} leave no room for a question in {limit}")
+
+
+def _check_samples(experiment: Experiment, asked: Eval, refuse: Refuse) -> None:
+    """What is drawn beside the greedy answers, after which stages, and whose verifier scores it."""
+    for key in ("temperature", "verifier", "sampled") if not asked.samples else ():
+        if getattr(asked, key) != getattr(Eval, key):
+            refuse(f"eval.{key}", "is of samples, and none are drawn; set eval.samples, for example to 16")
+    for name in asked.sampled or ():
+        if name not in experiment.stages or experiment.kind(name) not in MODEL_KINDS:
+            refuse("eval.sampled", f"'{name}' is not a stage with a model")
+    verifiers = [name for name in experiment.stages if experiment.kind(name) == "verifier"]
+    if asked.verifier is not None and asked.verifier not in verifiers:
+        there = ", ".join(verifiers) or "none"
+        refuse("eval.verifier", f"'{asked.verifier}' is no verifier stage; there are: {there}")
 
 
 def _check_compare(experiment: Experiment, compare: Compare, refuse: Refuse) -> None:

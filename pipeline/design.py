@@ -1,5 +1,6 @@
 """An experiment as its file says it: arms, stages, parents."""
 
+from dataclasses import replace
 from typing import Any
 
 from pydantic import Field
@@ -44,19 +45,27 @@ class Experiment:
             return self.stages[name]
         if self.eval is None:
             raise UserError(f"{self.path}: eval: is missing, so there is nothing to evaluate; write it out")
-        return self.eval
+        if not self.eval.samples:
+            return self.eval
+        drawn = self.eval.sampled is None or name.removeprefix("eval_") in self.eval.sampled
+        none: dict = {} if drawn else {"samples": 0, "temperature": Eval.temperature, "verifier": None}
+        return replace(self.eval, sampled=None, **none)  # where else samples are drawn decides nothing here
 
     def kind(self, name: str) -> str:
         return self.stages[name].run if name in self.stages else "eval"
 
     def stage_names(self) -> list[str]:
-        """Every stage of an arm in running order, each model's evaluation behind it."""
-        names = []
+        """Every stage of an arm in running order, each model's evaluation behind it, and behind the verifier that
+        scores its samples."""
+        names: list[str] = []
+        waiting: list[str] = []
         for name, spec in self.stages.items():
             names.append(name)
-            if self.eval and spec.run in MODEL_KINDS:
-                names.append(f"eval_{name}")
-        return names
+            waiting += [f"eval_{name}"] if self.eval and spec.run in MODEL_KINDS else []
+            ready = [each for each in waiting if self.stage(each).verifier in (None, *names)]
+            names += ready
+            waiting = [each for each in waiting if each not in ready]
+        return names + waiting
 
     def parent(self, name: str) -> str | None:
         """The parent of a stage, `EXPERIMENT/STAGE` if it is another experiment's."""

@@ -147,7 +147,8 @@ def _cost_grpo(spec: Grpo, model: Architecture) -> Cost:
 def _cost_eval(spec: Eval, model: Architecture) -> Cost:
     wholes = [(each.limit, hook(TASK)(each.task).size) for each in spec.sets.values()]
     rows = sum(min(limit or size, size) for limit, size in wholes)
-    return Cost(decoding=2 * model.parameters * rows * spec.max_new_tokens)
+    passes = 1 + spec.samples / 4  # 16 samples take the time of 4 greedy passes: scripts/bench/decode.py
+    return Cost(decoding=2 * model.parameters * rows * spec.max_new_tokens * passes)
 
 
 def _examples(spec: Sft) -> int | None:

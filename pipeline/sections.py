@@ -232,8 +232,12 @@ class Eval:
     sets: dict[Name, ProblemSet] = Field(min_length=1)
     probes: bool = True
     max_new_tokens: Count
-    batch_size: Operational[Count]  # rows decoded at once
+    batch_size: Operational[Count]  # problems decoded at once
     precision: Precision
+    samples: Count0 = 0  # sampled answers a problem, beside the greedy one
+    temperature: Positive = 0.7  # of the samples
+    verifier: Name | None = None  # the stage whose verifier scores the samples, of the same arm
+    sampled: list[Name] | None = None  # the stages after which samples are drawn; all if not said
 
 
 @strict
@@ -249,7 +253,7 @@ class Compare:
     """The preregistered question: `contrast` is arm − control on `metric` after `stage`."""
 
     stage: Name
-    metric: str  # a problem set, SET.gold_bits or probes.KIND: see eval/verdict/metrics.py
+    metric: str  # a problem set, SET.gold_bits, SET.maj@16 or probes.KIND: see eval/verdict/metrics.py
     contrast: tuple[Name, Name]
     secondary: list[tuple[Name, Name]] = Field(default_factory=list)
     # of equivalence, one of the two: in the metric's unit (0.02 is 2 points of accuracy, or 0.02 bits per byte), or,

@@ -5,7 +5,7 @@ import math
 from eval.report import words
 from eval.report.figures import Figure
 from eval.verdict import ladder, stats
-from eval.verdict.results import Study, matrix
+from eval.verdict.results import Study, values
 
 
 def climb(study: Study, content: dict) -> Figure:
@@ -14,14 +14,12 @@ def climb(study: Study, content: dict) -> Figure:
     for condition in (result["treated"], result["control"]) if result else ():
         arms = [arm for arm in study.arms if arm.condition == condition]
         curves = {
-            arm.seed: points
-            for arm in arms
-            if (points := ladder.curve(arm, result["stages"], result["metric"]))
+            arm.seed: points for arm in arms if (points := ladder.curve(arm, result["stages"], study.metric))
         }
         done = [arm for arm in arms if arm.seed in curves]
         for i, points in enumerate(zip(*curves.values())):
             name = sorted(result["stages"], key=lambda name: done[0].training_flops(name) or 0)[i]
-            accuracy, interval = stats.accuracy(matrix(done, name, result["metric"]))
+            accuracy, interval = stats.accuracy(values(done, name, study.metric))
             flops = math.exp(math.fsum(x for x, _ in points) / len(points))
             rows.append([condition, None, name, flops, accuracy, *interval])
             if len(curves) > 1:

@@ -142,11 +142,14 @@ def verdict(content: dict) -> Markup:
 
 def tiles(content: dict) -> Markup:
     primary = content["primary"]
-    score = content["scores"][primary["stage"]][primary["control"]]["sets"][content["question"]["set"]]
     unit, named = primary["unit"], (primary["treated"], primary["control"])
     shown = [(name, level(primary["mean"][name], unit), "") for name in named]
-    if unit == "points":
-        shown.append(("floor", percent(score["floor"]), f"always “{score['floor_answer']}”"))
+    if primary["floor"] is not None:
+        score = content["scores"][primary["stage"]][primary["control"]]["sets"][content["question"]["set"]]
+        same = primary["floor"] == score["floor"]  # pass@k has a floor of several constants
+        shown.append(
+            ("floor", percent(primary["floor"]), f"always “{score['floor_answer']}”" if same else "")
+        )
     shown += [
         ("p", tables.p_value(primary["p"]), ""),
         ("seeds", str(len(primary["seeds"])), f"of {primary['planned']}"),
@@ -165,7 +168,7 @@ def tests(primary: dict) -> Markup:
     margin = width(primary["margin"], unit)
     if seeds == 1:
         about = "the same problems; these two models, not other seeds"
-        name = "Exact McNemar" if unit == "points" else "Paired t over problems"
+        name = "Exact McNemar" if "only_treated_right" in primary else "Paired t over problems"
         rows = [(name, primary["interval"], primary["p"], about)]
     else:
         least = f"at best {tables.p_value(2 / 2**seeds)} with {seeds} seeds"

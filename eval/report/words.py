@@ -73,7 +73,7 @@ def _scored(contrast: dict) -> str:
 def _single(contrast: dict) -> str:
     treated, control, p = contrast["treated"], contrast["control"], tables.p_value(contrast["p"])
     p = f"p {p if p[0] == '<' else f'= {p}'}"
-    if contrast["unit"] == "points":
+    if "only_treated_right" in contrast:
         alone = f"Only {treated} is right on {contrast['only_treated_right']} problems,"
         alone += f" only {control} on {contrast['only_control_right']} (exact McNemar {p})"
     else:
@@ -159,9 +159,8 @@ def _count(seeds: int) -> str:
 def _floor(content: dict) -> str:
     """A warning where neither condition does better than a program that does not read the question."""
     primary = content["primary"]
-    cells = content["scores"][primary["stage"]]
-    floor = cells[primary["control"]]["sets"][content["question"]["set"]]["floor"]
-    if primary["unit"] != "points" or max(primary["mean"].values()) > floor:
+    floor = primary["floor"]
+    if floor is None or max(primary["mean"].values()) > floor:
         return ""
     return f"Neither is above the floor of {floor:.1%}, a constant answer's, so there is little to compare."
 

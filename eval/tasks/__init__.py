@@ -4,6 +4,7 @@ import importlib
 from collections.abc import Callable
 
 from eval.tasks.task import Task
+from eval.verdict import at_k
 from pipeline.sections import Eval
 
 NAMES = ("arithmetic", "gsm8k", "hellaswag", "svamp")
@@ -21,3 +22,5 @@ def check(experiment: object, spec: Eval, refuse: Callable[[str, str], None]) ->
     for name, each in spec.sets.items():
         if each.task not in NAMES:
             refuse(f"sets.{name}.task", f"no task '{each.task}'; there are {', '.join(NAMES)}")
+        if at_k.set_of(name) != name:
+            refuse(f"sets.{name}", "is how a metric of samples is named; choose another name")

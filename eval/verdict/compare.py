@@ -30,8 +30,9 @@ from eval.report import (
 from eval.report import write as report
 from eval.verdict import ladder, stats
 from eval.verdict.collect import collect
-from eval.verdict.contrasts import contrast, contrasts
-from eval.verdict.results import Arm, Study, has, matrix
+from eval.verdict.contrasts import contrast, contrasts, floor
+from eval.verdict.metrics import find
+from eval.verdict.results import Arm, Study, has, matrix, values
 from pipeline.errors import UserError, cli
 from pipeline.experiment import Experiment, load
 from pipeline.files import digest, runs_dir
@@ -82,6 +83,7 @@ def scores(study: Study) -> dict:
                 sets = {metric: _score(arms, name, metric) for metric in arms[0].items[name]}
                 bits = [arm.summaries[name]["bits_per_byte"] for arm in arms]
                 cell: dict = {"seeds": [arm.seed for arm in arms], "sets": sets, "bits_per_byte": None}
+                cell["samples"] = {key: _sampled(arms, name, key) for key in arms[0].samples.get(name, ())}
                 if all(bits):
                     cell["bits_per_byte"] = {
                         part: statistics.fmean(b[part]["bits_per_byte"] for b in bits)
@@ -90,6 +92,15 @@ def scores(study: Study) -> dict:
                     }
                 table.setdefault(name, {})[condition] = cell
     return table
+
+
+def _sampled(arms: list[Arm], name: str, metric: str) -> dict:
+    """Of a metric of samples."""
+    right = values(arms, name, find(metric))
+    accuracy, (low, high) = stats.accuracy(right)
+    score = {"accuracy": accuracy, "low": low, "high": high, "n": right.shape[1]}
+    score["floor"] = floor(arms[0], name, find(metric))
+    return score | {"by_seed": {str(arm.seed): float(row.mean()) for arm, row in zip(arms, right)}}
 
 
 def _score(arms: list[Arm], name: str, metric: str) -> dict:

@@ -2,8 +2,10 @@
 
 import numpy as np
 
-from eval.verdict import power, stats
-from eval.verdict.results import Study, values
+from eval.grading.answers import value
+from eval.verdict import at_k, power, stats
+from eval.verdict.metrics import Metric, find
+from eval.verdict.results import Arm, Study, values
 
 
 def contrast(study: Study, treated: str, control: str, name: str) -> dict:
@@ -33,12 +35,19 @@ def contrast(study: Study, treated: str, control: str, name: str) -> dict:
         "margin": margin,
         "problems": a.shape[1],
         "mean": {treated: b.mean(), control: a.mean()},
+        "floor": None if metric.lower_is_better else floor(both[0], name, metric),
         "difference": verdict.difference,
         "interval": verdict.interval,
         "equivalence": verdict.equivalence,
         "by_seed": {str(seed): y.mean() - x.mean() for seed, x, y in zip(seeds, a, b)},
     }
     return _plain(asked | known | (_one_seed(a[0], b[0]) if len(seeds) == 1 else _seeds(a, b, margin)))
+
+
+def floor(arm: Arm, name: str, metric: Metric) -> float:
+    """What constant answers reach."""
+    golds = arm.items[name][metric.set].golds.tolist()
+    return at_k.floor([value(gold) for gold in golds], metric.sampled or "mean")
 
 
 def _one_seed(a, b) -> dict:
@@ -85,7 +94,7 @@ def planning(primary: dict) -> dict | None:
     """What a repetition with this pairing could see; None where it cannot be known."""
     if len(primary["seeds"]) < 2 or primary["pairing"]["correlation"] is None:
         return None
-    if primary["unit"] != "points":
+    if primary["unit"] != "points" or find(primary["metric"]).sampled:
         return None  # power is worked out for right and wrong answers
     if primary["pairing"]["correlation"] > 0.999:
         return None  # arms that answer alike have no noise to plan with

@@ -14,6 +14,7 @@ import pyarrow.parquet as parquet
 
 from eval.outcomes import SCHEMA
 from eval.tasks.arithmetic import CELL
+from eval.verdict import sampled
 from eval.verdict.metrics import find
 from eval.verdict.results import Arm, Items
 from pipeline.errors import UserError
@@ -45,16 +46,19 @@ def read(experiment: Experiment, arms: list[Arm]) -> None:
     kept = 0
     known: dict[str, Arm] = {}  # model stage → the first arm that was asked there
     for arm, name in order:
-        table = _evaluation(arm, name, with_texts=kept < KEPT, with_facts=name == wanted)
+        table, drawn = _evaluation(arm, name, with_texts=kept < KEPT, with_facts=name == wanted)
         first_arm = known.setdefault(name, arm)
         arm.items[name] = _items(table, first_arm, arm, name)
+        result = arm.results[f"eval_{name}"]
+        if samples := result.identity["section"].get("samples"):
+            arm.samples[name] = sampled.read(result.directory / sampled.FILE, drawn, samples, arm.items[name])
         if name == wanted and asked in arm.items[name]:
             arm.facts_written = _facts_written(Condition.of(experiment, arm.condition), table, asked)
         if kept < KEPT:
             arm.texts |= {(name, key): part for key, part in _texts(table, arm.items[name]).items()}
             kept += sum(arm.texts[name, key].nbytes for key in arm.items[name])
     for arm in arms:  # back into running order
-        for content in (arm.items, arm.summaries):
+        for content in (arm.items, arm.samples, arm.summaries):
             content |= {name: content.pop(name) for name in experiment.stages if name in content}
     _same_figures(arms)
 
@@ -62,8 +66,8 @@ def read(experiment: Experiment, arms: list[Arm]) -> None:
 # --- one evaluation -----------------------------------------------------------------------------------------
 
 
-def _evaluation(arm: Arm, name: str, with_texts: bool, with_facts: bool) -> pa.Table:
-    """Its outcomes, as many columns as are wanted; its summary is kept in the arm."""
+def _evaluation(arm: Arm, name: str, with_texts: bool, with_facts: bool) -> tuple[pa.Table, bytes | None]:
+    """(its outcomes, as many columns as are wanted; samples.parquet as it is); its summary is kept in the arm."""
     result = arm.results[f"eval_{name}"]
     content = {
         file: _verified(result.directory / file, sha256)
@@ -76,7 +80,7 @@ def _evaluation(arm: Arm, name: str, with_texts: bool, with_facts: bool) -> pa.T
     table = _table(path, content.get("outcomes.parquet"), columns)
     if empty := [column for column in OUTCOMES if table[column].null_count]:
         raise UserError(f"{path}: has rows without {empty[0]}; evaluate it again with --overwrite")
-    return table
+    return table, content.get(sampled.FILE)
 
 
 def _verified(path: Path, sha256: str) -> bytes:

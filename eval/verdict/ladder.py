@@ -11,7 +11,8 @@ import math
 from collections.abc import Sequence
 
 from eval.verdict import stats
-from eval.verdict.results import Arm, Study
+from eval.verdict.metrics import Metric
+from eval.verdict.results import Arm, Study, has, values
 
 
 def crossing(log_flops: Sequence[float], accuracy: Sequence[float], level: float) -> float | None:
@@ -38,7 +39,7 @@ def ratio(study: Study) -> dict | None:
             next(arm for arm in study.arms if (arm.condition, arm.seed) == (c, seed))
             for c in (treated, control)
         ]
-        curves = [points for arm in arms if (points := curve(arm, stages, question.metric))]
+        curves = [points for arm in arms if (points := curve(arm, stages, study.metric))]
         if len(curves) < len(arms):
             missing.append(seed)
             continue
@@ -63,13 +64,11 @@ def ratio(study: Study) -> dict | None:
     return result
 
 
-def curve(arm: Arm, stages: list[str], metric: str) -> list[tuple[float, float]] | None:
+def curve(arm: Arm, stages: list[str], metric: Metric) -> list[tuple[float, float]] | None:
     """(log FLOPs, accuracy) of each stage of the ladder; None where one is missing."""
-    if any(metric not in arm.items.get(name, ()) for name in stages):
+    if not all(has(arm, name, metric) for name in stages):
         return None
     flops = [flops for name in stages if (flops := arm.training_flops(name))]
     if len(flops) < len(stages):
         return None
-    return sorted(
-        (math.log(x), float(arm.items[name][metric].correct.mean())) for x, name in zip(flops, stages)
-    )
+    return sorted((math.log(x), float(values([arm], name, metric).mean())) for x, name in zip(flops, stages))

@@ -91,6 +91,9 @@ class Arm:
     above: dict[str, Result] = field(default_factory=dict)  # stages of other experiments that it goes on from
     summaries: dict[str, dict] = field(default_factory=dict)  # model stage → its evaluation's summary.json
     items: dict[str, dict[str, Items]] = field(default_factory=dict)  # model stage → set → outcomes
+    samples: dict[str, dict[str, np.ndarray]] = field(
+        default_factory=dict
+    )  # model stage → SET.METRIC of its samples → (problems,), see eval.verdict.at_k
     texts: dict[tuple[str, str], pa.Table] = field(default_factory=dict)  # (stage, set) → what was answered
     facts_written: np.ndarray | None = None  # (facts,) in answers to the question's metric, after its stage
 
@@ -167,15 +170,20 @@ def matrix(arms: list[Arm], name: str, set_name: str) -> np.ndarray:
 
 def has(arm: Arm, name: str, metric: Metric) -> bool:
     """Whether an arm's evaluation after a stage can tell of a metric."""
+    if metric.sampled:
+        return metric.name in arm.samples.get(name, ())
     items = arm.items.get(name, {}).get(metric.set)
     return items is not None and not (metric.lower_is_better and np.isnan(items.gold_bits).all())
 
 
 def values(arms: list[Arm], name: str, metric: Metric) -> np.ndarray:
-    """(arms, problems) of a metric after a stage: bool, or bits of the answers that were scored in all of the arms.
+    """(arms, problems) of a metric after a stage: bool, shares of samples, or bits of the answers that were scored in
+    all of the arms.
 
-    Those are in units of a mean answer's bytes, so that their mean is bits per byte over all answers together.
+    Bits are in units of a mean answer's bytes, so that their mean is bits per byte over all answers together.
     """
+    if metric.sampled:
+        return np.array([arm.samples[name][metric.name] for arm in arms])
     if not metric.lower_is_better:
         return matrix(arms, name, metric.set)
     items = [arm.items[name][metric.set] for arm in arms]

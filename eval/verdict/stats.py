@@ -43,7 +43,7 @@ class Interval(NamedTuple):
 # --- one score ----------------------------------------------------------------------------------------------
 
 
-def wilson(right: float, total: int, level: float = 0.95) -> Interval:
+def wilson(right: float, total: float, level: float = 0.95) -> Interval:
     """Wilson's score interval for a proportion."""
     share, z = right / total, float(special.ndtri((1 + level) / 2))
     center = (share + z**2 / (2 * total)) / (1 + z**2 / total)
@@ -52,11 +52,14 @@ def wilson(right: float, total: int, level: float = 0.95) -> Interval:
 
 
 def accuracy(outcomes: np.ndarray) -> tuple[float, Interval]:
-    """Mean accuracy of an arm, (seeds, problems) bool, and its 95% interval: Wilson's for the number of
-    problems; of several seeds, joined in squares with that of t over the seeds, as for differences above."""
+    """Mean accuracy of an arm, (seeds, problems), and its 95% interval: Wilson's for the number of problems; of
+    several seeds, joined in squares with that of t over the seeds, as for differences above. Shares of right answers,
+    which vary less than right and wrong do, count as so many problems more."""
     seeds, problems = outcomes.shape
-    mean = float(outcomes.mean())
-    of_problems = wilson(mean * problems, problems)  # further seeds answer the same problems
+    mean, total = float(outcomes.mean()), float(problems)  # further seeds answer the same problems
+    if outcomes.dtype != bool and (variance := float(outcomes.var())):
+        total *= mean * (1 - mean) / variance
+    of_problems = wilson(mean * total, total)
     if seeds == 1:
         return mean, of_problems
     of_seeds = special.stdtrit(seeds - 1, 0.975) * float(outcomes.mean(axis=1).std(ddof=1)) / math.sqrt(seeds)

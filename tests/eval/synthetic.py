@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from unittest import mock
 
-from eval import outcomes
+from eval import outcomes, samples
 from eval.grading import errors
 from eval.tasks import gsm8k, probes
 from eval.tasks import task as asked
@@ -182,7 +182,34 @@ def evaluate(work: stage.Run, effect: float) -> None:
     summary["patching"] = (
         {"word_problems": {"asked": asked, "follows": 14, "stays": 4, "other": 2}} if asked else {}
     )
-    work.finish(outcomes.write(work.dir, rows, summary), tokens=1, examples=len(rows))
+    files = outcomes.write(work.dir, rows, summary)
+    if work.spec.samples:
+        files += samples.write(work.dir, draws(work, rows, effect, level))
+    work.finish(files, tokens=1, examples=len(rows))
+
+
+def draws(work: stage.Run, rows: list[dict], effect: float, level: float) -> list[dict]:
+    """Samples of the word problems: each right with the chance that its greedy answer had, its score telling much."""
+    chance = random.Random(f"samples {work.condition} {work.seed} {work.name}")
+    drawn = []
+    for i, row in enumerate(row for row in rows if row["set"] == "word_problems"):
+        difficulty = 0.9 * random.Random(i).random() - 0.45
+        answers = [
+            row["gold"]
+            if chance.random() < level + difficulty * min(1, 4 * level) + effect
+            else str(10**9 + n % 3)
+            for n in range(work.spec.samples)
+        ]
+        for n, answer in enumerate(answers):
+            right = answer == row["gold"]
+            own = {"set": row["set"], "id": row["id"], "sample": n, "tokens": row["tokens"], "correct": right}
+            own |= {"answer": answer, "vote": answers.index(answer), "ended": True, "cut": False}
+            own |= {
+                "completion": f"#### {answer}",
+                "score": chance.gauss(1.5 * right, 1) if work.spec.verifier else None,
+            }
+            drawn.append(own)
+    return drawn
 
 
 encoder_of = functools.cache(encode.Encoder)

@@ -66,9 +66,9 @@ def test_what_occurs_twice_gets_the_same_score(verifier_dir, texts):
 
 def test_a_text_beyond_the_context_is_refused(verifier_dir):
     reranker = Reranker.from_directory(verifier_dir, from_dir(verifier_dir))
-    assert len(reranker.scores([[1]], [[2] * (reranker.context - 1)])) == 1
+    assert len(reranker.scores([[1]], [[2] * 127])) == 1
     with pytest.raises(UserError, match=r"129 tokens.* context of 128$"):
-        reranker.scores([[1]], [[2] * reranker.context])
+        reranker.scores([[1]], [[2] * 128])
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pipeline.__main__ import main
 from pipeline.errors import UserError
 from pipeline.experiment import load
 from pipeline.files import ROOT
-from pipeline.identity import section
+from pipeline.identity import asked, section
 from pipeline.plan import cost
 from pipeline.sections import ConditionSection
 from pipeline.yaml_file import read
@@ -85,6 +85,16 @@ WRONG = [
         "stages.prepare.drills_name: there are none named 'sums'; there are worked, ",
     ),
     ("eval.sets.hellaswag.task=arc", "eval.sets.hellaswag.task: no task 'arc'; there are "),
+    ("eval.samples=-1", "eval.samples: input should be greater than or equal to 0"),
+    ("eval.temperature=1.0", "eval.temperature: is of samples, and none are drawn; set eval.samples"),
+    ("eval.verifier=grpo", "eval.verifier: is of samples, and none are drawn; set eval.samples"),
+    ("eval.sampled=[grpo]", "eval.sampled: is of samples, and none are drawn; set eval.samples"),
+    ("eval.sets={a.mean: {task: gsm8k, data: sample, split: test}}", "eval.sets.a.mean: is how a metric of"),
+    ("compare.metric=word_problems.maj@16", "'word_problems.maj@16' is of samples, and none are drawn"),
+    (
+        "compare.metric=word_problems.best@16",
+        "compare.metric: no 'word_problems.best@16'; there are word_pro",
+    ),
     ("name=other", "name: unknown key"),
     ("path=other", "path: unknown key"),
     ("nonsense=3", "nonsense: unknown key"),
@@ -99,6 +109,39 @@ def test_a_wrong_key_type_or_value_is_one_line_that_names_file_and_key(change, m
     said = str(raised.value)
     assert message in said and said.startswith(str(QUICKSTART)) and "\n" not in said
     assert not (runs / "wrong").exists()
+
+
+SAMPLES = [
+    (["compare.metric=word_problems.maj@32"], "compare.metric: 'word_problems.maj@32' takes more than the 16 of"),
+    (["compare.metric=word_problems.maj@3"], "'word_problems.maj@3': k is one of 1, 2, 4, 8, 16, where eval.samples"),
+    (["compare.metric=word_problems.verifier@4"], "'word_problems.verifier@4' needs a verifier's scores; set eval.ve"),
+    (["compare.metric=hellaswag.mean"], "compare.metric: 'hellaswag' is not answered in words, so it has no samples"),
+    (["compare.metric=probes.table.mean"], "compare.metric: no 'probes.table.mean'; there are word_problems"),
+    (["compare.metric=word_problems.mean", "eval.sampled=[export]"], "needs samples after 'grpo'; add it to eval.sa"),
+    (["eval.sampled=[pretrain]"], "eval.sampled: 'pretrain' is not a stage with a model"),
+    (["eval.sampled=[nowhere]"], "eval.sampled: 'nowhere' is not a stage with a model"),
+    (["eval.verifier=nowhere"], "eval.verifier: 'nowhere' is no verifier stage; there are: none"),
+    (["eval.verifier=grpo"], "eval.verifier: 'grpo' is no verifier stage; there are: none"),
+    (["eval.temperature=0"], "eval.temperature: input should be greater than 0"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("changes, message", SAMPLES)
+def test_samples_that_cannot_be_had_are_refused(changes, message, runs):
+    with pytest.raises(UserError) as raised:
+        load(QUICKSTART, ["eval.samples=16", *changes], "wrong")
+    assert message in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_samples_may_be_drawn_after_some_stages_only_and_be_compared(runs):
+    changes = ["eval.samples=16", "eval.sampled=[sft_tinygsm, grpo]", "compare.metric=word_problems.pass@8"]
+    experiment, plain = load(QUICKSTART, changes, "some"), load(QUICKSTART)
+    for name in ("export", "sft_gsm8k"):  # as if none were drawn anywhere
+        assert asked(experiment.stage(f"eval_{name}")) == asked(plain.stage(f"eval_{name}"))
+    assert asked(experiment.stage("eval_grpo")) == asked(plain.eval) | {"samples": 16}
+    everywhere = load(QUICKSTART, ["eval.samples=16"], "all")
+    assert asked(everywhere.stage("eval_grpo")) == asked(experiment.stage("eval_grpo"))
+    assert cost(plain)[0] < cost(experiment)[0] < cost(everywhere)[0]
 
 
 @pytest.mark.parametrize("change", ["grpo.data=a.jsonl", "sft_tulu.data=a.jsonl",

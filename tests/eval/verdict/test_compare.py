@@ -282,7 +282,7 @@ def test_a_secondary_verdict_that_holm_takes_back_says_so(study, monkeypatch):
 @pytest.mark.parametrize("correlation", [None, 1.0, 1 - 1e-15])
 def test_nothing_is_planned_from_arms_that_answer_alike(correlation):
     found = {"seeds": [0, 1], "pairing": {"correlation": correlation, "spread": 0.0}, "problems": 40}
-    found |= {"mean": {"a": 0.5}, "control": "a", "margin": 0.02, "unit": "points"}
+    found |= {"mean": {"a": 0.5}, "control": "a", "margin": 0.02, "unit": "points", "metric": "word_problems"}
     assert planning(found) is None
 
 

@@ -308,3 +308,25 @@ def test_the_interval_of_real_outcomes_covers():
         low, high = stats.effect(a, b).interval()
         hits += low < 0.3 < high
     assert 0.93 < hits / 400
+
+
+def test_a_mean_of_many_samples_is_known_better_than_one_answer():
+    """Problems that are all right in half of 16 samples: only which half is chance, and little of that is left."""
+    rng = np.random.default_rng(0)
+    answers = rng.random((400, 16)) < 0.5
+    (low, high), (one_low, one_high) = (stats.accuracy(x[None])[1] for x in (answers.mean(1), answers[:, 0]))
+    assert 3.5 < (one_high - one_low) / (high - low) < 4.5  # √16
+    none = stats.accuracy(np.zeros((1, 400)))[1]
+    assert (
+        none == stats.accuracy(np.zeros((1, 400), bool))[1]
+    )  # no share varies: as careful as for one answer
+    assert stats.accuracy(answers * 1.0)[1] == pytest.approx(stats.accuracy(answers)[1])
+
+
+def test_intervals_of_shares_cover_the_truth():
+    """Of 300 sets of 60 problems with chances of their own and 8 samples each, about 95%."""
+    rng = np.random.default_rng(1)
+    chance = rng.beta(0.5, 1.5, (300, 60, 1))
+    shares = (rng.random((300, 60, 8)) < chance).mean(2)
+    ends = [stats.accuracy(each[None])[1] for each in shares]
+    assert 0.91 <= np.mean([low <= 0.25 <= high for low, high in ends]) <= 0.98

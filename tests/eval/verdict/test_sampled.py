@@ -1,0 +1,109 @@
+"""What samples are worth, read from a study on disk, compared and reported."""
+
+import math
+import shutil
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as parquet
+import pytest
+
+from eval.verdict import at_k
+from eval.verdict.sampled import SCHEMA
+from pipeline.errors import UserError
+from pipeline.files import read_json, sha256, write_json
+from tests.eval import synthetic
+from tests.eval.verdict.test_compare import EFFECT, built, change, results
+
+
+@pytest.fixture(scope="module")
+def sampled(tmp_path_factory):
+    """A study of three seeds whose evaluation after grpo draws eight samples a problem."""
+    folder = tmp_path_factory.mktemp("sampled")
+    path = synthetic.write_file(folder / "study.yaml", seeds=3, probes=False)
+    path.write_text(path.read_text().replace("eval: {", "eval: {samples: 8, sampled: [grpo], "))
+    with pytest.MonkeyPatch.context() as patch, synthetic.quick():
+        patch.setenv("RUNS", str(folder / "runs"))
+        for seed in range(3):
+            for condition in ("baseline", "mul_tokens"):
+                synthetic.run(path, condition, seed, EFFECT if condition == "mul_tokens" else 0.0)
+    return folder
+
+
+@pytest.fixture
+def drawn(sampled, tmp_path, monkeypatch):
+    shutil.copytree(sampled, tmp_path, dirs_exist_ok=True)
+    monkeypatch.setenv("RUNS", str(tmp_path / "runs"))
+    return tmp_path / "study.yaml"
+
+
+@pytest.mark.parametrize("metric", ["mean", "pass@2", "maj@4", "maj@8"])
+def test_what_samples_are_worth_is_compared_as_answers_are(drawn, metric):
+    content = built(change(drawn, metric=f"word_problems.{metric}"))
+    primary = content["primary"]
+    means = {}
+    for condition in ("mul_tokens", "baseline"):
+        rights, votes = [], []
+        for seed in range(3):
+            directory = results(drawn) / f"{condition}-s{seed}/eval_grpo"
+            table = parquet.read_table(directory / "samples.parquet")
+            rights.append(table["correct"].to_numpy(zero_copy_only=False).reshape(40, 8))
+            votes.append(table["vote"].to_numpy().reshape(40, 8))
+        by_hand = {
+            "mean": np.mean(rights),
+            "pass@2": np.mean([1 - math.comb(8 - r, 2) / 28 for r in np.sum(rights, 2).ravel()]),
+            "maj@8": np.mean([at_k.maj_at(at_k.Draws(r, v, None), 8) for r, v in zip(rights, votes)]),
+            "maj@4": np.mean([at_k.maj_at(at_k.Draws(r, v, None), 4) for r, v in zip(rights, votes)]),
+        }
+        means[condition] = by_hand[metric]
+        score = content["scores"]["grpo"][condition]["samples"][f"word_problems.{metric}"]
+        assert score["accuracy"] == pytest.approx(by_hand[metric])
+        assert score["low"] < score["accuracy"] < score["high"] and len(score["by_seed"]) == 3
+        assert content["scores"]["sft_tinygsm"][condition]["samples"] == {}
+    assert primary["mean"] == pytest.approx(means) and primary["label"] == "supports"
+    assert primary["problems"] == 40 and [each["stage"] for each in content["by_stage"]] == ["grpo"]
+
+
+def test_the_order_of_problems_in_samples_does_not_count(drawn):
+    change(drawn, metric="word_problems.maj@8")
+    before = built(drawn)["primary"]
+    spoil_samples(drawn, lambda rows: [row for i in range(39, -1, -1) for row in rows[8 * i : 8 * i + 8]])
+    assert built(drawn)["primary"] == before
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda rows: rows[:-1],
+        lambda rows: rows[8:],
+        lambda rows: rows[1:] + rows[:1],
+        lambda rows: rows + [row | {"id": "other"} for row in rows[:8]],
+    ],
+)
+def test_samples_that_are_not_those_of_the_problems_are_refused(drawn, spoil):
+    spoil_samples(drawn, spoil)
+    with pytest.raises(
+        UserError, match="samples.parquet: does not hold 8 samples of each problem of word_problems"
+    ):
+        built(drawn)
+
+
+def test_samples_that_are_damaged_or_lack_a_column_are_refused(drawn):
+    spoil_samples(drawn, lambda rows: [{k: v for k, v in row.items() if k != "vote"} for row in rows])
+    with pytest.raises(UserError, match="samples.parquet: cannot be read"):
+        built(drawn)
+    path = results(drawn) / "baseline-s0/eval_grpo/samples.parquet"
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(UserError, match="samples.parquet: damaged since it was written"):
+        built(drawn)
+
+
+def spoil_samples(path, spoil):
+    """Change an evaluation's samples, hashes and all, as if they had been drawn so."""
+    directory = results(path) / "baseline-s0/eval_grpo"
+    rows = spoil(parquet.read_table(directory / "samples.parquet").to_pylist())
+    schema = pa.schema([field for field in SCHEMA if field.name in rows[0]])
+    parquet.write_table(pa.Table.from_pylist(rows, schema), directory / "samples.parquet")
+    done = read_json(directory / "stage.json")
+    done["identity"]["outputs"]["samples.parquet"] = sha256(directory / "samples.parquet")
+    write_json(directory / "stage.json", done)
