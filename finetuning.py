@@ -1,6 +1,6 @@
-"""What SFT and GRPO share of transformers' trainer: settings, optimizer, log, resume, and errors of one line.
+"""What SFT, GRPO and the verifier share of transformers' trainer: settings, optimizer, log, resume, errors of one line.
 
-Both stages train through TRL, whose trainers are transformers'. Learning rates, optimizer and dashboards are those of
+The first two train through TRL, whose trainers are transformers'. Learning rates, optimizer and dashboards are those of
 pretraining (training.py). Importing this imports transformers, which takes seconds: do it inside the function that
 trains.
 """
@@ -19,14 +19,14 @@ import torch
 import transformers
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
-from transformers import TrainerCallback
+from transformers import PreTrainedModel, TrainerCallback
 
 import training
 from pipeline import world
 from pipeline.errors import UserError
 from pipeline.files import forget_lines, sha256, write_json
 from pipeline.progress import Bar
-from pipeline.sections import Grpo, Sft
+from pipeline.sections import Grpo, Sft, Verifier
 from pipeline.stage import Run
 from training import Place
 
@@ -46,7 +46,7 @@ def split(batch_size: int, ceiling: int) -> tuple[int, int]:
     return micro_batch, share // micro_batch
 
 
-def settings(spec: Sft | Grpo, seed: int, directory: Path) -> dict[str, Any]:
+def settings(spec: Sft | Grpo | Verifier, seed: int, directory: Path) -> dict[str, Any]:
     """Every field of TrainingArguments that decides what is trained, the clip of the gradient apart."""
     micro_batch, passes = split(spec.batch_size, spec.micro_batch)
     return dict(
@@ -97,14 +97,32 @@ def settings(spec: Sft | Grpo, seed: int, directory: Path) -> dict[str, Any]:
 
 
 def configure(config: type, run: Run, owned: dict[str, Any], free: dict[str, Any]) -> Any:
-    """TRL's configuration of a stage: `free` are fields that its `trainer` may say otherwise, `owned` are not."""
+    """A stage's TrainingArguments, or TRL's: `free` are fields that its `trainer` may say otherwise, `owned` are not."""
     for key in run.spec.trainer:
         if key in owned:
             run.refuse(f"trainer.{key}", "is set by the stage, from its own keys; remove it")
     try:
         return config(**owned, **free | run.spec.trainer)
     except (TypeError, ValueError) as error:
-        run.refuse("trainer", f"TRL refuses: {str(error).splitlines()[0]}")
+        library = "TRL" if config.__module__.startswith("trl.") else "transformers"
+        run.refuse("trainer", f"{library} refuses: {str(error).splitlines()[0]}")
+
+
+# --- the model ----------------------------------------------------------------------------------------------
+
+
+def load(kind: type, directory: Path, **changes: Any) -> PreTrainedModel:
+    """The model of a directory as a class of transformers', in fp32, without dropout.
+
+    GPT-2's GELU goes by the name under which transformers computes it in one operation and not in eight: the
+    same formula, a seventh of the training time on a CPU.
+    """
+    changes |= dict(resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, activation_function="gelu_pytorch_tanh")
+    config = transformers.AutoConfig.from_pretrained(directory)
+    config.update(changes)
+    model = kind.from_pretrained(directory, config=config, dtype=torch.float32)
+    model.config.activation_function = "gelu_new"
+    return model
 
 
 # --- checkpoints --------------------------------------------------------------------------------------------
@@ -164,7 +182,7 @@ def sums(checkpoint: Path) -> dict[str, str]:
 class Update:
     """For a transformers trainer: our optimizer and schedule, and no word to anybody about the run."""
 
-    def __init__(self, *args: Any, spec: Sft | Grpo, **kwargs: Any):
+    def __init__(self, *args: Any, spec: Sft | Grpo | Verifier, **kwargs: Any):
         self.spec = spec
         super().__init__(*args, **kwargs)
         for callback in (transformers.PrinterCallback, transformers.ProgressCallback):
@@ -188,6 +206,45 @@ class Update:
 
     def _send_telemetry(self) -> None:
         """Training tells nobody; TRL tells the Hub of every run."""
+
+
+class SummedLoss(Update):
+    """An Update whose model's forward gives the sum of its loss over the labels of a batch: ids, labels and the like.
+
+    The loss is the mean over the labels of a step, whatever its micro-batches and processes. `report(step, metrics)`
+    hears of every step.
+    """
+
+    loss_is_scaled_for_ga = True
+
+    def __init__(
+        self, model: PreTrainedModel, report: Callable[[int, dict], None] | None = None, **kwargs: Any
+    ):
+        self.report = report
+        super().__init__(model, **kwargs)
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """Mean over the labels of the whole step; times the processes, over which DDP averages."""
+        return model(**inputs) / num_items_in_batch * self.accelerator.num_processes
+
+    def floating_point_ops(self, inputs) -> int:
+        """Counted by the stages; here it would walk over the parameters in every step, 2% of its time."""
+        return 0
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """To our report alone: transformers would keep every step's line, and write them with each checkpoint."""
+        if self.report and "loss" in logs:  # and not the summary behind the last step
+            metrics = {"loss": logs["loss"], "grad_norm": logs["grad_norm"], "lr": logs["learning_rate"]}
+            self.report(self.state.global_step, metrics)
+
+    def attempt(self, model: nn.Module, rows: list[dict]) -> None:
+        """The forward and backward pass of rows at once."""
+        batch = {
+            name: tensor.to(self.accelerator.device) for name, tensor in self.data_collator(rows).items()
+        }
+        with self.compute_loss_context_manager():
+            self.compute_loss(model, batch, num_items_in_batch=1).backward()
+        model.zero_grad(set_to_none=True)
 
 
 class Checkpoints(TrainerCallback):

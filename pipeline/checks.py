@@ -6,7 +6,7 @@ from pipeline.design import Experiment
 from pipeline.errors import UserError
 from pipeline.files import ROOT
 from pipeline.hooks import GROUPED, METRIC, SHARED, VOCABULARY, hook
-from pipeline.kinds import KINDS, MODEL_KINDS, Refuse, may_follow
+from pipeline.kinds import A_MODEL, KINDS, MODEL_KINDS, Refuse, is_one_of
 from pipeline.sections import OPERATIONAL, Compare, Eval, fields_of
 
 
@@ -60,15 +60,14 @@ def _check_stage(experiment: Experiment, name: str, refuse: Refuse) -> None:
         refuse(f"stages.{name}", "names that open with eval_ are the evaluations'; choose another")
     spec, parent = experiment.stages[name], experiment.parent(name)
     if parent is not None and "/" not in parent:
-        names = list(experiment.stages)
-        earlier = names[: names.index(name)]
-        if parent not in names:
-            there = ", ".join(earlier) or "none"
-            refuse_key("from", f"no stage '{parent}'; earlier stages are {there}")
-        if parent not in earlier:
-            refuse_key("from", f"'{parent}' comes later in the file; move it before {name}")
-        if not may_follow(spec.run, above := experiment.kind(parent)):
+        _check_earlier(experiment, name, "from", parent, refuse_key)
+        if not is_one_of(above := experiment.kind(parent), KINDS[spec.run].parents):
             refuse_key("from", f"a {spec.run} stage cannot follow '{parent}', a {above} stage")
+    for key, other, kinds in experiment.reads(name):
+        _check_earlier(experiment, name, key, other, refuse_key)
+        if not is_one_of(its := experiment.kind(other), kinds):
+            wanted = A_MODEL if A_MODEL in kinds else f"{' or '.join(kinds)} stages"
+            refuse_key(key, f"takes {wanted}; '{other}' is a {its} stage")
     kind = KINDS[spec.run]
     kind.check(spec, refuse_key)
     if kind.check_above:
@@ -81,10 +80,20 @@ def _check_stage(experiment: Experiment, name: str, refuse: Refuse) -> None:
     _check_context(experiment, name, refuse)
 
 
+def _check_earlier(experiment: Experiment, name: str, key: str, other: str, refuse_key: Refuse) -> None:
+    """Of two stages of a file, the one that is read comes first."""
+    names = list(experiment.stages)
+    earlier = names[: names.index(name)]
+    if other not in names:
+        refuse_key(key, f"no stage '{other}'; earlier stages are {', '.join(earlier) or 'none'}")
+    if other not in earlier:
+        refuse_key(key, f"'{other}' comes later in the file; move it before {name}")
+
+
 def _check_context(experiment: Experiment, name: str, refuse: Refuse) -> None:
     """What a stage and its evaluation ask for has to fit the context that the model was pretrained with."""
     spec, model = experiment.stages[name], experiment.architecture(name)
-    if model is None or spec.run not in MODEL_KINDS:
+    if model is None or not (spec.run in MODEL_KINDS or hasattr(spec, "max_new_tokens")):
         return
     limit = f"{experiment.ancestor(name, 'pretrain')}'s block_size of {model.context}"
     if (rows := getattr(spec, "max_length", 0)) > model.context:

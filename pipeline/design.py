@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import Field
 
 from pipeline.errors import UserError
-from pipeline.kinds import KINDS, MODEL_KINDS, Architecture, Spec
+from pipeline.kinds import KINDS, MODEL_KINDS, Architecture, Read, Spec
 from pipeline.sections import Compare, ConditionSection, Eval, Name, Plan, Seed, Tokenizer, strict
 
 
@@ -72,6 +72,10 @@ class Experiment:
         if name not in self.stages:
             return name.removeprefix("eval_")
         return getattr(self.stages[name], "parent", None)
+
+    def reads(self, name: str) -> list[Read]:
+        """The stages that a stage reads beside its parent."""
+        return KINDS[self.kind(name)].reads(self.stage(name))
 
     def line(self, name: str) -> list[str]:
         """A stage and its ancestors in this experiment, the nearest first."""

@@ -85,6 +85,9 @@ def expected_identity(
     identity["data"] = data_digests(experiment, name, fetch)
     if parent := experiment.parent(name):
         identity["parent"] = _parent_hash(experiment, condition, seed, name, parent, identity["tokenizer"])
+    if reads := experiment.reads(name):
+        arm, tokenizer = (experiment, condition, seed, name), identity["tokenizer"]
+        identity["reads"] = {read.stage: _parent_hash(*arm, read.stage, tokenizer) for read in reads}
     return identity
 
 
@@ -121,7 +124,7 @@ def differs(result: StageFile, experiment: Experiment, condition: str, seed: int
     vouches for that part, and it is taken as it stands in the result.
     """
     expected = own_identity(experiment, condition, seed, name)
-    for key in ("data", "parent"):
+    for key in ("data", "parent", "reads"):
         if key in result.identity:
             expected[key] = result.identity[key]
     with contextlib.suppress(UserError):
@@ -129,6 +132,12 @@ def differs(result: StageFile, experiment: Experiment, condition: str, seed: int
     parent = experiment.parent(name)
     if parent and not is_gone(experiment, condition, seed, parent):
         expected["parent"] = _parent_hash(experiment, condition, seed, name, parent, expected["tokenizer"])
+    for read in experiment.reads(name):
+        if not is_gone(experiment, condition, seed, read.stage):
+            arm, tokenizer = (experiment, condition, seed, name), expected["tokenizer"]
+            expected["reads"] = expected.get("reads", {}) | {
+                read.stage: _parent_hash(*arm, read.stage, tokenizer)
+            }
     return differences(result.expected, expected)
 
 

@@ -11,9 +11,20 @@ from typing import Any, NamedTuple, NoReturn
 from pipeline import sample, weights
 from pipeline.hooks import TASK, hook
 from pipeline.sample.named import answered
-from pipeline.sections import Eval, Export, Grpo, Import, Prepare, Pretrain, Sft, TokenizerStage, sources
+from pipeline.sections import (
+    Eval,
+    Export,
+    Grpo,
+    Import,
+    Prepare,
+    Pretrain,
+    Sft,
+    TokenizerStage,
+    Verifier,
+    sources,
+)
 
-Spec = TokenizerStage | Prepare | Pretrain | Export | Import | Sft | Grpo | Eval
+Spec = TokenizerStage | Prepare | Pretrain | Export | Import | Sft | Grpo | Verifier | Eval
 Refuse = Callable[[str, str], NoReturn]  # (key, why)
 
 
@@ -46,7 +57,7 @@ class Cost(NamedTuple):
 # --- what types cannot say ----------------------------------------------------------------------------------
 
 
-def _check_corpus(spec: Prepare | Sft | Grpo, refuse: Refuse) -> None:
+def _check_corpus(spec: Prepare | Sft | Grpo | Verifier, refuse: Refuse) -> None:
     if spec.corpus == "seed" and any(data != "sample" for data, *_ in sources(spec)):
         refuse("corpus", "only `sample` writes a text for every seed; take data: sample, or corpus: shared")
 
@@ -113,6 +124,17 @@ def _check_grpo(spec: Grpo, refuse: Refuse) -> None:
         refuse("save_every", f"{message}, so a resumed run would differ")
 
 
+def _check_verifier(spec: Verifier, refuse: Refuse) -> None:
+    _check_corpus(spec, refuse)
+    generators = spec.generators or []
+    if len(set(generators)) < len(generators):
+        refuse("generators", "a stage is named twice; name each once")
+    if generators and spec.samples % len(generators):
+        refuse("samples", f"{spec.samples} are not equal parts for {len(generators)} generators")
+    if spec.warmup >= (steps := -(-spec.examples // spec.batch_size)):
+        refuse("warmup", f"{spec.warmup} is not less than the {steps} steps of {spec.examples} examples")
+
+
 # --- what it costs ------------------------------------------------------------------------------------------
 
 
@@ -144,6 +166,12 @@ def _cost_grpo(spec: Grpo, model: Architecture) -> Cost:
     return Cost(model.flops_per_token * trained, decoding, held=4 * model.parameters)
 
 
+def _cost_verifier(spec: Verifier, model: Architecture) -> Cost:
+    sampled = (spec.problems or TRAINING_PROBLEMS) * spec.samples * spec.max_new_tokens
+    trained = model.flops_per_token * spec.examples * spec.max_new_tokens
+    return Cost(trained, 2 * model.parameters * sampled, held=4 * model.parameters)
+
+
 def _cost_eval(spec: Eval, model: Architecture) -> Cost:
     wholes = [(each.limit, hook(TASK)(each.task).size) for each in spec.sets.values()]
     rows = sum(min(limit or size, size) for limit, size in wholes)
@@ -159,6 +187,15 @@ def _examples(spec: Sft) -> int | None:
 
 
 A_MODEL = "a stage with a model"
+TRAINING_PROBLEMS = 6_973  # GSM8K's, the dev rows apart
+
+
+class Read(NamedTuple):
+    """A stage of the same arm that a stage reads beside its parent."""
+
+    key: str  # of the section, that names it
+    stage: str
+    kinds: tuple[str, ...]  # that it may be of, or A_MODEL
 
 
 @dataclass(frozen=True)
@@ -167,6 +204,7 @@ class Kind:
     module: str  # that runs it; scripts/KIND.sh is its shell form
     libraries: tuple[str, ...] = ()  # modules that it imports late, because they take seconds
     parents: tuple[str, ...] = ()  # the kinds that it may follow, or A_MODEL
+    reads: Callable[[Any], list[Read]] = lambda spec: []  # what its section names beside its parent
     has_model: bool = False  # its directory holds `model/`, which is evaluated
     is_shared: bool = False  # by seeds and experiments: it lands in runs/data/
     architecture: Callable[[Any, int], Architecture] | None = (
@@ -178,6 +216,8 @@ class Kind:
     versions: tuple[str, ...] = ()  # modules above whose VERSION says what a name stands for
     cost: Callable[[Any, Architecture], Cost] = lambda spec, model: Cost()
 
+
+FINE_TUNED = ("sft", "grpo")
 
 KINDS = {
     "tokenizer": Kind(TokenizerStage, "tokenizer.build"),
@@ -226,11 +266,25 @@ KINDS = {
         versions=("pipeline.conversation", "rl.rewards"),
         cost=_cost_grpo,
     ),
+    "verifier": Kind(
+        Verifier,
+        "rl.verifier",
+        libraries=("rl.verifier_trainer", "rl.solutions"),
+        parents=FINE_TUNED,
+        reads=lambda spec: [
+            *(Read("generators", stage, FINE_TUNED) for stage in spec.generators or []),
+            *([Read("init", spec.init, (A_MODEL,))] if spec.init else []),
+        ],
+        check=_check_verifier,
+        versions=("pipeline.conversation", "eval.tasks"),
+        cost=_cost_verifier,
+    ),
     # No stage of a file's `stages`: its section is `eval`, and it follows every stage with a model.
     "eval": Kind(
         Eval,
         "eval.run",
         parents=(A_MODEL,),
+        reads=lambda spec: [Read("verifier", spec.verifier, ("verifier",))] if spec.verifier else [],
         check_above="eval.tasks:check",
         versions=("pipeline.conversation", "eval.tasks"),
         cost=_cost_eval,
@@ -240,6 +294,5 @@ KINDS = {
 MODEL_KINDS = tuple(name for name, kind in KINDS.items() if kind.has_model)
 
 
-def may_follow(kind: str, parent: str) -> bool:
-    parents = KINDS[kind].parents
-    return parent in parents or (A_MODEL in parents and parent in MODEL_KINDS)
+def is_one_of(kind: str, kinds: tuple[str, ...]) -> bool:
+    return kind in kinds or (A_MODEL in kinds and kind in MODEL_KINDS)

@@ -217,6 +217,37 @@ class Grpo:
 
 
 @strict
+class Verifier:
+    """A model that scores solutions, trained on a fine-tuned stage's own ones, which the grader has labelled."""
+
+    run: Literal["verifier"]
+    parent: Parent = Field(alias="from")  # what it samples, and whose weights it starts from
+    generators: Annotated[list[Name], Field(min_length=1)] | None = (
+        None  # stages that are sampled in its place, each for an equal part
+    )
+    init: Name | None = None  # a stage with a model, whose weights it starts from in its place
+    data: str  # rows with question and answer
+    name: str | None = None
+    corpus: Corpus = "shared"
+    problems: Count | None = None  # drawn from the training rows; all if not said
+    samples: Annotated[int, Field(ge=2)]  # solutions of each problem, over all generators
+    temperature: Positive
+    max_new_tokens: Count
+    examples: Count  # solutions trained on, repeats counted
+    lm_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)]  # of the language-model loss
+    batch_size: Count  # solutions per step, over all GPUs
+    micro_batch: Operational[Count]  # solutions per forward pass on one GPU, at most
+    lr: Positive
+    schedule: Schedule
+    warmup: Count0  # steps
+    weight_decay: Annotated[float, Field(ge=0)]
+    precision: Precision
+    save_every: Operational[Count0] = 0  # steps between checkpoints; 0 is never
+    report_to: Operational[Dashboard | list[Dashboard]] = "none"  # beside metrics.jsonl
+    trainer: dict[str, Any] = Field(default_factory=dict)  # passed on to transformers' TrainingArguments
+
+
+@strict
 class ProblemSet:
     task: str  # a benchmark of eval/tasks
     data: str

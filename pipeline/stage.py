@@ -98,14 +98,9 @@ def begin(
             held.enter_context(locked(directory, wait=KINDS[kind].is_shared))
             done = not overwrite and _is_done(directory, *arm, name)  # by the process that it has waited for
             if not done:
-                _claim(
-                    directory,
-                    identity,
-                    record,
-                    stage_dir(*arm, parent) if parent else None,
-                    overwrite,
-                    resumable,
-                )
+                above = [*filter(None, [parent]), *(read.stage for read in experiment.reads(name))]
+                read = [stage_dir(*arm, each) for each in above]
+                _claim(directory, identity, record, read, overwrite, resumable)
         if agree(done):
             if RANK == 0:
                 print(f"{args.condition}-s{args.seed} {name}: done already, skipped", file=sys.stderr)
@@ -146,11 +141,11 @@ def _refuse_if(directory: Path, differing: list[str]) -> None:
 
 
 def _claim(
-    directory: Path, identity: dict, record: dict, parent: Path | None, overwrite: bool, resumable: bool
+    directory: Path, identity: dict, record: dict, read: list[Path], overwrite: bool, resumable: bool
 ) -> None:
-    """Make the locked directory this start's: verify the parent, clear or keep what is there, write started.json."""
-    if parent:
-        verify(parent)
+    """Make the locked directory this start's: verify what it reads, clear or keep what is there, write started.json."""
+    for each in read:
+        verify(each)
     if overwrite and any((directory / file).exists() for file in ("stage.json", "started.json")):
         _move_aside(directory)
     elif started := read_started(directory):

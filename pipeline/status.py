@@ -67,7 +67,7 @@ def _is_used_up(experiment: Experiment, condition: str, seed: int, name: str) ->
     """Whether all that is made of a stage is done, so that the stage itself is needed no more."""
     if not is_gone(experiment, condition, seed, name):
         return False
-    below = [each for each in experiment.stage_names() if each != name and name in experiment.line(each)]
+    below = [each for each in experiment.stage_names() if each != name and _needs(experiment, each, name)]
     for each in below:
         with contextlib.suppress(UserError):
             result = read_result(arm_dir(experiment.name, condition, seed) / each)
@@ -75,6 +75,12 @@ def _is_used_up(experiment: Experiment, condition: str, seed: int, name: str) ->
                 continue
         return False
     return bool(below)
+
+
+def _needs(experiment: Experiment, below: str, name: str) -> bool:
+    """Whether a stage is made of `name`, through its parents or what they read."""
+    line = experiment.line(below)
+    return name in line or any(read.stage == name for each in line for read in experiment.reads(each))
 
 
 def print_status(experiment: Experiment) -> None:

@@ -29,32 +29,40 @@ def choose(run: Run, encoder: Encoder, context: int, solve: Solve) -> tuple[list
     Raises UserError where not even all those that fit the context are enough.
     """
     spec = run.spec
-    skipped: Counter = Counter()
-    corpus = corpus_of(spec, run.seed)
-    rows = training_rows(spec.data, gsm8k.FORMAT, name=spec.name, corpus=corpus, skipped=skipped)
-    problems, more = read(gsm8k.TASK, rows)
-    skipped += more
-    drawn = random.Random(run.seed).sample(problems, min(spec.prompts, len(problems)))
-    ids = {p.id: p.prompt(encoder) for p in drawn}
-    plain = encode.every_split(encoder.condition, run.experiment)
-    fitting = [p for p in drawn if p.fits(plain, context, spec.max_new_tokens)]
+    fitting, counts = draw(run, encoder, context, spec.prompts)
+    ids = {p.id: p.prompt(encoder) for p in fitting}
     needed = spec.batch_size // spec.group_size  # prompts of a step
     if len(fitting) < needed:
-        fit = f"of {len(drawn)} drawn {len(fitting)} fit beside {spec.max_new_tokens} new tokens"
+        fit = f"of {counts['drawn']} drawn {len(fitting)} fit beside {spec.max_new_tokens} new tokens"
         run.refuse("prompts", f"a step takes {needed}, and {fit}: draw more, or lower max_new_tokens")
     solved = [None] * len(fitting)
     if spec.pass_at:
         solved = _solved(run, fitting, ids, solve)
     use = [_usefulness(n, spec.pass_at) for n in solved]
     kept = use.count(0)
-    counts = {f"rows whose {reason}": n for reason, n in skipped.items()}
-    counts |= {"drawn": len(drawn), "too long": len(drawn) - len(fitting), "kept": kept}
+    counts |= {"kept": kept}
     counts |= {"never solved": use.count(1), "always solved": use.count(2)}
     counts |= {"used all the same": max(0, needed - kept)}
     message = ", ".join(f"{n} {what}" for what, n in counts.items())
     print(f"{run.experiment.path}: stages.{run.name}.prompts: {message}", file=sys.stderr)
     used = sorted(zip(use, fitting), key=lambda pair: pair[0])[: max(kept, needed)]
     return [{"prompt": ids[p.id], "gold": p.gold} for _, p in used], counts
+
+
+def draw(run: Run, encoder: Encoder, context: int, most: int | None) -> tuple[list[Question], dict[str, int]]:
+    """Up to `most` training problems in the order of the seed, and how many were left out and why.
+
+    One has to fit beside an answer however the experiment's conditions split numbers.
+    """
+    spec, skipped, corpus = run.spec, Counter(), corpus_of(run.spec, run.seed)
+    rows = training_rows(spec.data, gsm8k.FORMAT, name=spec.name, corpus=corpus, skipped=skipped)
+    problems, more = read(gsm8k.TASK, rows)
+    skipped += more
+    drawn = random.Random(run.seed).sample(problems, min(most or len(problems), len(problems)))
+    plain = encode.every_split(encoder.condition, run.experiment)
+    fitting = [p for p in drawn if p.fits(plain, context, spec.max_new_tokens)]
+    counts = {f"rows whose {reason}": n for reason, n in skipped.items()}
+    return fitting, counts | {"drawn": len(drawn), "too long": len(drawn) - len(fitting)}
 
 
 def _solved(run: Run, problems: list[Question], ids: dict[str, list[int]], solve: Solve) -> list[int]:

@@ -71,31 +71,12 @@ def summed_loss(
     return F.cross_entropy(logits.float(), targets[scored], reduction="sum")
 
 
-class UnitTrainer(finetuning.Update, SFTTrainer):
-    """SFTTrainer on units in their order, with our loss; `report(step, metrics)` hears of every step."""
+class UnitTrainer(finetuning.SummedLoss, SFTTrainer):
+    """SFTTrainer on units in their order, with our loss."""
 
-    loss_is_scaled_for_ga = True
-
-    def __init__(
-        self, model: PreTrainedModel, report: Callable[[int, dict], None] | None = None, **kwargs: Any
-    ):
-        self.report = report
-        super().__init__(model, **kwargs)
+    def __init__(self, model: PreTrainedModel, *args: Any, **kwargs: Any):
+        super().__init__(model, *args, **kwargs)
         model.forward = MethodType(summed_loss, model)  # in `forward`, because DDP looks nowhere else
-
-    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        """Mean over the labels of the whole step; times the processes, over which DDP averages."""
-        return model(**inputs) / num_items_in_batch * self.accelerator.num_processes
-
-    def floating_point_ops(self, inputs) -> int:
-        """Counted in sft.batches; here it would walk over the parameters in every step, 2% of its time."""
-        return 0
-
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """To our report alone: transformers would keep every step's line, and write them with each checkpoint."""
-        if self.report and "loss" in logs:  # and not the summary behind the last step
-            metrics = {"loss": logs["loss"], "grad_norm": logs["grad_norm"], "lr": logs["learning_rate"]}
-            self.report(self.state.global_step, metrics)
 
 
 class Collator:
@@ -130,15 +111,7 @@ def dataset(units: list[Unit]) -> Dataset:
 
 
 def load(directory: Path) -> PreTrainedModel:
-    """The model of a directory in fp32, without dropout.
-
-    GPT-2's GELU goes by the name under which transformers computes it in one operation and not in eight: the
-    same formula, a seventh of the training time on a CPU.
-    """
-    changes = dict(resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, activation_function="gelu_pytorch_tanh")
-    model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, **changes)
-    model.config.activation_function = "gelu_new"
-    return model
+    return finetuning.load(AutoModelForCausalLM, directory)
 
 
 def build(
@@ -189,11 +162,7 @@ def fit(
         longest = dataset(sorted(units, key=lambda unit: -sum(len(row.ids) for row in unit))[:size])
 
         def attempt(model: nn.Module, n: int) -> None:
-            batch = trainer.data_collator([longest[i] for i in range(n)])
-            batch = {name: tensor.to(place.device) for name, tensor in batch.items()}
-            with trainer.compute_loss_context_manager():
-                trainer.compute_loss(model, batch, num_items_in_batch=1).backward()
-            model.zero_grad(set_to_none=True)
+            trainer.attempt(model, [longest[i] for i in range(n)])
 
         finetuning.fit(trainer, run, place, checkpoint, "rows", attempt)
     if not trainer.is_world_process_zero():
