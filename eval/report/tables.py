@@ -34,6 +34,24 @@ def rows(content: dict) -> Table:
     return table
 
 
+def sample_rows(content: dict) -> Table:
+    """What all the samples of each set are worth, with 95% intervals, and the floor of one constant answer; empty
+    without samples."""
+    body, header = [], []
+    for name, cells in content["scores"].items():
+        for condition, cell in cells.items():
+            by_set: dict[str, dict[str, dict]] = {}
+            for key, score in cell["samples"].items():
+                set_name, _, metric = key.rpartition(".")
+                by_set.setdefault(set_name, {})[metric] = score
+            for set_name, scores in by_set.items():
+                last = {metric.partition("@")[0]: metric for metric in scores}  # the largest k comes last
+                header = header or ["set", "stage", "condition", *last.values(), "floor"]
+                row = [set_name, name, condition, *(_interval(scores[metric]) for metric in last.values())]
+                body.append([*row, _percent(scores["mean"], "floor")])
+    return [header, *body] if body else []
+
+
 def strata_rows(content: dict) -> Table:
     """The primary metric on each stratum of problems apart, with how many there are; empty without strata."""
     scores, metric = content["scores"], content["question"]["set"]

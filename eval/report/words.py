@@ -199,6 +199,8 @@ def markdown(content: dict) -> str:
         if len(content["by_stage"]) > 1:
             parts.append(tables.markdown(tables.stage_rows(content)))
     parts.append(tables.markdown(tables.rows(content)))
+    if sampled := tables.sample_rows(content):
+        parts += ["What samples are worth:", tables.markdown(sampled)]
     if strata := tables.strata_rows(content):
         title = f"{content['question']['set']} by kind of problem, with the number of problems:"
         parts += [title, tables.markdown(strata), content["figures"]["strata"]["note"]]

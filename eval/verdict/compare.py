@@ -23,6 +23,7 @@ from eval.report import (
     figures,
     grid_figures,
     ladder_figures,
+    sample_figures,
     tables,
     training_figures,
     words,
@@ -46,7 +47,7 @@ MEANS = (
     "flexible",
 )
 FIGURES: tuple[Callable[[Study, dict], figures.Figure], ...] = (  # in the order of the page
-    figures.accuracy, figures.strata, figures.differences, figures.by_stage,
+    figures.accuracy, figures.strata, figures.differences, figures.by_stage, sample_figures.over_k,
     training_figures.curves, training_figures.hellaswag,
     training_figures.dev_accuracy, training_figures.dev_likelihood, training_figures.model_bits,
     ladder_figures.climb, ladder_figures.ratio, compute_figures.accuracy, compute_figures.gold_bits, *grid_figures.FIGURES,
@@ -223,6 +224,8 @@ def _print(content: dict) -> None:
     print(f"{content['experiment']}\n{tables.text(tables.rows(content))}\n")
     if len(content["by_stage"]) > 1:
         print(f"{tables.text(tables.stage_rows(content))}\n")
+    if sampled := tables.sample_rows(content):
+        print(f"samples [95%]\n{tables.text(sampled)}\n")
     if strata := tables.strata_rows(content):
         print(f"{content['question']['metric']} by stratum\n{tables.text(strata)}\n")
     for line in content["warnings"]:

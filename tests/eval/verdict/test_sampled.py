@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
 
-from eval.verdict import at_k
+from eval.verdict import at_k, compare
 from eval.verdict.sampled import SCHEMA
 from pipeline.errors import UserError
 from pipeline.files import read_json, sha256, write_json
@@ -62,6 +62,30 @@ def test_what_samples_are_worth_is_compared_as_answers_are(drawn, metric):
         assert content["scores"]["sft_tinygsm"][condition]["samples"] == {}
     assert primary["mean"] == pytest.approx(means) and primary["label"] == "supports"
     assert primary["problems"] == 40 and [each["stage"] for each in content["by_stage"]] == ["grpo"]
+
+
+def test_the_report_shows_accuracy_against_k_and_a_table(drawn, capsys):
+    compare.main([str(drawn)])
+    printed = capsys.readouterr().out
+    header = next(line for line in printed.splitlines() if line.startswith("set "))
+    assert header.split() == ["set", "stage", "condition", "mean", "pass@8", "maj@8", "floor"]
+    content = read_json(results(drawn) / "report/report.json")
+    figure = content["figures"]["samples"]
+    curves = {}
+    for curve, condition, seed, k, accuracy, low, high, floor in figure["rows"]:
+        curves.setdefault((curve, condition, seed), []).append((k, accuracy))
+        assert seed is not None or low <= accuracy <= high and floor
+    assert len(curves) == 3 * 2 * 4  # curves, conditions, the mean and three seeds
+    for (curve, condition, seed), points in curves.items():
+        scores = content["scores"]["grpo"][condition]["samples"]
+        kind = curve.split(": ")[1].split()[0].removesuffix(",").removesuffix("@k")
+        assert [k for k, _ in points] == ([1, 8] if kind == "mean" else [1, 2, 4, 8])
+        for k, accuracy in points if seed is None else ():
+            key = f"word_problems.{kind}" + ("" if kind == "mean" else f"@{k}")
+            assert accuracy == scores[key]["accuracy"]
+    page = (results(drawn) / "report/report.html").read_text()
+    assert "Accuracy against the number of samples" in page and "maj@k, most votes" in page
+    assert "What samples are worth" in (results(drawn) / "report/report.md").read_text()
 
 
 def test_the_order_of_problems_in_samples_does_not_count(drawn):

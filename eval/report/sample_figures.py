@@ -1,0 +1,45 @@
+"""What k samples of a problem are worth, over k: a panel for each way to use them, see eval/verdict/at_k.py."""
+
+from eval.report.figures import Figure
+from eval.verdict.metrics import find
+from eval.verdict.results import Study
+
+CURVES = {
+    "mean": "mean of samples",
+    "pass": "pass@k, one of k is right",
+    "maj": "maj@k, most votes",
+    "verifier": "verifier@k, highest score",
+    "weighted": "weighted@k, votes by score",
+}
+
+
+def over_k(study: Study, content: dict) -> Figure:
+    rows = []
+    for name, cells in content["scores"].items():
+        for condition, cell in cells.items():
+            points = {key: (find(key).set, *_parts(find(key).sampled or "")) for key in cell["samples"]}
+            most = max((k for *_, k in points.values()), default=1)
+            for key, (set_name, kind, k) in points.items():
+                head, score = [f"{set_name} after {name}: {CURVES[kind]}", condition], cell["samples"][key]
+                for at in (1, most) if kind == "mean" and most > 1 else (k,):  # the mean is a level line
+                    rows.append(
+                        [*head, None, at, *(score[each] for each in ("accuracy", "low", "high", "floor"))]
+                    )
+                    if len(score["by_seed"]) > 1:
+                        rows += [
+                            [*head, int(s), at, v, None, None, None] for s, v in score["by_seed"].items()
+                        ]
+    return Figure(
+        "samples", "Samples", "lines", "Accuracy against the number of samples",
+        "Thick: means over seeds, with 95% intervals for other problems and, where there are several, other seeds."
+        " Thin: seeds. All samples that were drawn go into each k: pass@k and verifier@k are means over every choice of"
+        " k of them, votes over disjoint groups of k.",
+        ["curve", "condition", "seed", "k", "accuracy", "low", "high", "floor"], rows,
+        dict(facet="curve", series="condition", x="k", value="accuracy", low="low", high="high", format="percent",
+             x_label="samples a problem, logarithmic", log=True),
+    )  # fmt: skip
+
+
+def _parts(metric: str) -> tuple[str, int]:
+    kind, _, k = metric.partition("@")
+    return kind, int(k or 1)
