@@ -78,8 +78,9 @@ class Cache:
         """Copy rows to other rows, as far as they are read."""
         for source, target in zip(sources, targets):
             self.kv[:, :, target, :, : self.in_view] = self.kv[:, :, source, :, : self.in_view]
+        if sources:
             for state in (self.bias, self.tokens, self.positions):
-                state[target] = state[source]
+                state[targets] = state[sources]
 
     def step(self, n: int) -> Tensor:
         """Feed the first `n` rows the ids that were put; the logits (n, vocab_size) of the next."""

@@ -262,7 +262,8 @@ class Choice:
             self.finite &= best.isfinite().all()
             return tokens[:, None].expand(keys.shape)
         # By the inverse of the distribution: one uniform number a reply in the place of one for every id.
-        below = (logits.float() / self.temperature).softmax(-1).cumsum(-1)
+        below = logits.float().div_(self.temperature).softmax(-1)
+        torch.cumsum(below, -1, out=below)
         total = below[:, -1:]
         self.finite &= total.isfinite().all()
         # 23 bits: the largest, times the total, is still below the total, so that the last id with a chance is the

@@ -2,6 +2,7 @@
 
     python -m scripts.bench.decode                                            # minutes, on 2 CPU cores
     python -m scripts.bench.decode --device cuda --prompts 1319 --tokens 256  # all of GSM8K; the last time is hot
+    python -m scripts.bench.decode --model runs/quickstart/baseline-s0/grpo --samples 16   # beside one greedy pass
 
 GPT-2 124M in bf16. The weights are random: speed does not depend on them. Prompts and replies have the
 lengths of GSM8K's test problems and their answers in GPT-2 tokens, and each reply ends where its answer would,
@@ -9,17 +10,25 @@ as at an EOS; --tokens makes all of one length. Only tokens up to there are usef
 in batches of 16 in the problems' own order, the usual way to evaluate; half of its batches are measured before
 ours and half after, so that other load on the machine weighs on both. The floor is the model's linear layers,
 head included, on 128 rows, and nothing else.
+
+With --model its samples of generated word problems are timed beside a greedy pass over the same problems, which is run
+before and after. Here the weights count: samples of a prompt are one row for as long as they agree. Both times are also
+given in seconds of processor time, which other processes change less.
 """
 
 import argparse
 import time
 from collections.abc import Callable
+from pathlib import Path
 from random import Random
 from statistics import median
 
 import torch
 
 from eval.decode.generate import generate
+from eval.models import open_model
+from eval.tasks import gsm8k
+from eval.tasks.task import load
 from model import GPT, GPTConfig, to_hf
 from pipeline.errors import UserError, cli
 
@@ -120,6 +129,33 @@ def compare(device: torch.device, ours: list[tuple[list[int], int]], compared: l
     print(f"ours is {rate / reference_rate:.1f} × generate and {rate / floor_rate:.0%} of the floor")
 
 
+def samples(
+    directory: Path, count: int, problems: int, temperature: float = 0.7, batch_size: int = 64
+) -> None:
+    """Print what `count` samples of each problem take, as a multiple of one greedy pass."""
+    model, encoder = open_model(directory)
+    prompts = [each.prompt(encoder) for each in load(gsm8k.TASK, "sample", "test", limit=problems)[0]]
+    kwargs = {"eos": encoder.eos, "suppress": encoder.suppressed}
+    taken: list[tuple[float, float]] = []
+
+    def timed(name: str, **more) -> None:
+        wall, processor = time.perf_counter(), time.process_time()
+        replies = generate(model, prompts, 96, **kwargs, **more)
+        taken.append((time.perf_counter() - wall, time.process_time() - processor))
+        tokens = sum(len(ids) for each in replies for ids in (each if "samples" in more else [each]))
+        print(
+            f"{name:<24}{taken[-1][0]:8.1f} s {taken[-1][1]:8.1f} s of processors {tokens:>10,} tokens",
+            flush=True,
+        )
+
+    timed("greedy", batch_size=batch_size)
+    more = {"samples": count, "temperature": temperature, "keys": list(range(len(prompts)))}
+    timed(f"{count} samples", batch_size=batch_size * count, **more)
+    timed("greedy", batch_size=batch_size)
+    by_wall, by_processor = (2 * taken[1][i] / (taken[0][i] + taken[2][i]) for i in (0, 1))
+    print(f"{count} samples take {by_wall:.1f} × one greedy pass ({by_processor:.1f} × by processor time)")
+
+
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m scripts.bench.decode",
@@ -130,9 +166,15 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--prompts", type=int, default=512, help="problems that we decode")
     parser.add_argument("--tokens", type=int, help="length of every reply; GSM8K's own lengths if not said")
     parser.add_argument("--reference", type=int, default=64, help="problems that transformers decodes")
+    parser.add_argument(
+        "--model", type=Path, metavar="DIR", help="a trained model, to sample --samples answers"
+    )
+    parser.add_argument("--samples", type=int, default=16, help="a problem, of the first 400 of --prompts")
     args = parser.parse_args(argv)
     if args.device == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: there is no GPU here; leave the option out")
+    if args.model:
+        return samples(args.model, args.samples, min(args.prompts, 400))
     rows = problems(max(args.prompts, args.reference), args.tokens)
     compare(torch.device(args.device), rows[: args.prompts], rows[: args.reference])
 
