@@ -29,7 +29,10 @@ def state(experiment: Experiment, condition: str, seed: int, name: str) -> tuple
     if _is_used_up(*arm, name):
         return "done", "removed since"
     parent = experiment.parent(name)
-    return "waiting", "for its parent" if parent and _is_open(*arm, parent) else ""
+    if parent and _is_open(*arm, parent):
+        return "waiting", "for its parent"
+    others = [read.stage for read in experiment.reads(name) if _is_open(*arm, read.stage)]
+    return "waiting", f"for '{others[0]}'" if others else ""
 
 
 def _of_result(

@@ -121,14 +121,18 @@ def _as_the_file_says(experiment: Experiment, arm: Arm, name: str, fingerprint: 
         expected["seed"] = arm.seed  # a copied directory would count one run twice
     actual = {key: result.identity.get(key) for key in expected}
     differs = differences(actual, expected) if actual != expected else []
-    above = (arm.results | arm.above).get(parent) if parent else None
-    if above and above.identity and result.identity.get("parent") != digest(above.identity):
-        differs.append(f"'{parent}' was made anew since")
+    known = arm.results | arm.above
+    made_of = {parent: result.identity.get("parent")} if parent else {}
+    made_of |= {
+        read.stage: result.identity.get("reads", {}).get(read.stage) for read in experiment.reads(name)
+    }
+    there = {other: known[other].identity for other in made_of if other in known and known[other].identity}
+    differs += [f"'{other}' was made anew since" for other in there if made_of[other] != digest(there[other])]
     if differs:
         message = f"made otherwise than {experiment.path} says ({'; '.join(differs)})"
         raise UserError(f"{result.directory}: {message}; rerun it with --overwrite, or undo the change")
-    if parent and not (above and above.identity):
-        result.state, result.detail = "unverified", f"'{parent}' is gone, so nothing vouches for it"
+    if gone := [other for other in made_of if other not in there]:
+        result.state, result.detail = "unverified", f"'{gone[0]}' is gone, so nothing vouches for it"
 
 
 def _unplanned(experiment: Experiment) -> Iterator[str]:

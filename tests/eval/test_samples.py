@@ -1,6 +1,7 @@
 """Samples of a random model: what is drawn, how it is graded, kept and summed up."""
 
 import json
+import shutil
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -13,8 +14,12 @@ from eval.rerank import Reranker
 from eval.tasks import gsm8k
 from eval.tasks.task import Question, load
 from eval.verdict import at_k, sampled
+from eval.verdict.collect import collect
+from pipeline import stage
 from pipeline.errors import UserError
+from pipeline.experiment import load as load_experiment
 from pipeline.sections import Eval, ProblemSet
+from pipeline.status import state
 from tests.conftest import make_model
 from tests.eval.test_rerank import make_verifier
 from tokenizer.conditions import Condition
@@ -120,6 +125,102 @@ def test_every_sample_has_its_own_score(model, asked, verifier_dir):
     expected = [reranker.scores([prompts[row["id"]]], [row["tokens"]])[0] for row in rows]
     assert [row["score"] for row in rows] == pytest.approx(expected, abs=1e-4)
     assert len(set(expected)) > 10
+
+
+# --- as a stage -----------------------------------------------------------------------------------------------
+
+EXPERIMENT = """
+vocabulary: multiplication
+tokenizer: {base: 1024}
+conditions: {arm: {mode: token}}
+seeds: [0, 1]
+stages:
+  import: {run: import, base: BASE, rows: random}
+  sft: {run: sft, from: import, task: gsm8k, data: sample, examples: 8, batch_size: 8, micro_batch: 8,
+        max_length: 100, lr: 1e-3, schedule: constant, warmup: 0, weight_decay: 0.0, precision: fp32}
+  verifier: {run: verifier, from: sft, data: sample, problems: 8, samples: 4, temperature: 1.0, max_new_tokens: 8,
+             examples: 8, lm_weight: 0.1, batch_size: 8, micro_batch: 8, lr: 1e-3, schedule: constant, warmup: 0,
+             weight_decay: 0.0, precision: fp32}
+eval:
+  sets:
+    word_problems: {task: gsm8k, data: sample, split: test, limit: 6}
+    endings: {task: hellaswag, data: sample, split: validation, limit: 4}
+  probes: false
+  max_new_tokens: 8
+  batch_size: 32
+  precision: fp32
+  samples: 4
+  verifier: verifier
+  sampled: [sft]
+"""
+
+
+@pytest.fixture
+def experiment(tmp_path, runs, model_dir, verifier_dir):
+    """An experiment of two seeds whose model stages and verifiers are finished."""
+    path = tmp_path / "small.yaml"
+    path.write_text(EXPERIMENT.replace("BASE", str(model_dir)))
+    for seed in "01":
+        for kind, source in (("import", model_dir), ("sft", model_dir), ("verifier", verifier_dir)):
+            finish(path, kind, seed, source)
+    return path
+
+
+def finish(path, kind, seed, source, *words):
+    with stage.begin(kind, [str(path), "arm", seed, *words], "") as done:
+        shutil.copytree(source, done.dir / "model")
+        done.finish([f"model/{file.name}" for file in (done.dir / "model").iterdir()])
+
+
+def test_an_evaluation_comes_behind_the_verifier_that_it_reads(experiment, runs, capsys):
+    made = load_experiment(experiment)
+    order = ["import", "eval_import", "sft", "verifier", "eval_sft"]
+    assert made.stage_names() == order
+    assert made.reads("eval_import") == [] and [read.stage for read in made.reads("eval_sft")] == ["verifier"]
+    for name in ("import", "sft"):
+        run.main([str(experiment), "arm", "1", name])
+    directory = runs / "small/arm-s1/eval_sft"
+    done = json.loads((directory / "stage.json").read_text())
+    assert set(done["identity"]["outputs"]) == {"outcomes.parquet", "summary.json", "samples.parquet"}
+    assert done["identity"]["section"]["samples"] == 4 and list(done["identity"]["reads"]) == ["verifier"]
+    rows = pq.read_table(directory / "samples.parquet").to_pylist()
+    assert len(rows) == 24 and {row["set"] for row in rows} == {"word_problems"}
+    summary = json.loads((directory / "summary.json").read_text())["sets"]
+    assert list(summary["word_problems"]["sampled"]["metrics"]) == at_k.names(4, True)
+    assert "sampled" not in summary["endings"]
+    plain = json.loads((runs / "small/arm-s1/eval_import/stage.json").read_text())["identity"]
+    assert "reads" not in plain and "samples" not in plain["section"]
+    run.main([str(experiment), "arm", "1", "sft", "--overwrite"])
+    assert json.loads((directory / "stage.json").read_text())["identity"] == done["identity"]  # bit for bit
+    other = pq.read_table(directory / "samples.parquet")["tokens"].to_pylist()
+    run.main([str(experiment), "arm", "0", "sft"])  # the same model, another seed
+    path = runs / "small/arm-s0/eval_sft/samples.parquet"
+    assert pq.read_table(path)["tokens"].to_pylist() != other
+    assert state(made, "arm", 0, "eval_sft")[0] == "done"
+    finish(experiment, "verifier", "0", model_dir_of(runs), "--overwrite")
+    assert state(made, "arm", 0, "eval_sft")[0] == "differs"
+    with pytest.raises(UserError, match="eval_sft: made otherwise .*'verifier' was made anew since"):
+        collect(made)
+
+
+def model_dir_of(runs):
+    return runs / "small/arm-s0/sft/model"
+
+
+def test_a_verifier_that_is_not_there_or_is_none_is_one_line_before_anything_is_asked(
+    experiment, runs, monkeypatch
+):
+    monkeypatch.setattr(run, "ask", lambda *args: pytest.fail("asked"))
+    finish(experiment, "verifier", "1", model_dir_of(runs), "--overwrite")
+    with pytest.raises(UserError, match="has no classifier.weight, so it is no verifier"):
+        run.main([str(experiment), "arm", "1", "sft"])
+    shutil.rmtree(runs / "small/arm-s0/verifier")
+    made = load_experiment(experiment)
+    assert state(made, "arm", 0, "eval_sft") == ("waiting", "for 'verifier'")
+    with pytest.raises(
+        UserError, match="'verifier' is not finished and eval_sft needs it; run: bash scripts/verif"
+    ):
+        run.main([str(experiment), "arm", "0", "sft"])
 
 
 # --- from the command line ------------------------------------------------------------------------------------
