@@ -1,14 +1,17 @@
 """Real answers for the page: the same problems as every model answered them, with what its tokens say."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 
 from eval import tasks
+from eval.verdict.evaluations import SAMPLED
 from eval.verdict.results import Study
 from tokenizer import encode
 
 EMBEDDED = 4_000_000  # characters of answers in a page, about
 PROBLEMS = 2_000  # of one set in a page
+SAMPLES = 2_000_000  # characters of samples in a page, about, beside the answers
 
 
 def replies(study: Study) -> dict:
@@ -16,7 +19,7 @@ def replies(study: Study) -> dict:
 
     Whole blocks are taken until the page is full, those of the verdict first; `message` tells how much there is.
     """
-    sets, blocks, size, offered = {}, [], 0, 0
+    sets, blocks, size, offered, size_of_samples, sampled = {}, [], 0, 0, 0, 0
     encoders = {name: encode.for_run(study.experiment, name) for name in study.experiment.conditions}
     for name, set_name, seed in _wanted(study):
         arms = [arm for arm in study.arms if arm.seed == seed and set_name in arm.items.get(name, ())]
@@ -30,6 +33,16 @@ def replies(study: Study) -> dict:
                 for row, right in zip(rows, items.correct.tolist())
             ]
             size += len(json.dumps(answers))
+            if (name, set_name) in arm.drawn and size_of_samples < SAMPLES:
+                each = arm.drawn[name, set_name].to_pylist()
+                n = len(each) // min(SAMPLED, len(items.ids))
+                groups = (each[i : i + n] for i in range(0, len(each), n))
+                drawn = [_samples(encoders[arm.condition], group) for group in groups]
+                answers = [[*answer, samples] for answer, samples in zip(answers, drawn)] + answers[
+                    len(drawn) :
+                ]
+                size_of_samples += len(json.dumps(drawn))
+                sampled += 1
             blocks.append(
                 {"stage": name, "set": set_name, "seed": seed, "condition": arm.condition, "answers": answers}
             )
@@ -44,6 +57,8 @@ def replies(study: Study) -> dict:
     )
     message = f"{len(blocks)} of {offered} sets of answers are in this page{cut};"
     message += " all are in each evaluation's outcomes.parquet."
+    if any(arm.drawn for arm in study.arms):
+        message += f" {sampled} of them show the samples of their first problems; all are in samples.parquet."
     return {"sets": sets, "blocks": blocks, "message": message}
 
 
@@ -74,3 +89,16 @@ def _answer(encoder: encode.Encoder, row: dict, right: bool) -> list:
         elif text:
             pieces.append(text)
     return [pieces, row["answer"], int(right), row["error"], int(row["ended"])]
+
+
+def _samples(encoder: encode.Encoder, rows: list[dict]) -> list[list]:
+    """The different samples of a problem, the best score first, or else the most frequent: [pieces, answer as read,
+    right, score, ended, how many]."""
+    counts = Counter(tuple(row["tokens"]) for row in rows)
+    different = {tuple(row["tokens"]): row for row in rows}
+    shown = []
+    for ids, row in different.items():
+        pieces, answer, right, _, ended = _answer(encoder, row | {"error": None}, row["correct"])
+        score = None if row["score"] is None else round(row["score"], 2)
+        shown.append([pieces, answer, right, score, ended, counts[ids]])
+    return sorted(shown, key=lambda sample: (-(sample[3] or 0), -sample[5]))

@@ -26,6 +26,7 @@ OUTCOMES = ["set", "id", "gold", "correct"]
 LIKELIHOOD = ["gold_bits", "gold_bytes"]
 ANSWERS = ["question", "tokens", "answer", "error", "ended"]  # what a page shows of an answer
 KEPT = 40_000_000  # bytes of answers, enough for a page
+SAMPLED = 200  # problems of a set whose samples a page shows, at most
 SUMMARY = ("sets", "probes", "patching", "bits_per_byte")
 SCORE = {"n", "floor", "floor_answer", "skipped"}  # what is read of any set's score in summary.json
 # Reasons for skipping, and what a condition that writes another text than the reference answer has not:
@@ -52,6 +53,10 @@ def read(experiment: Experiment, arms: list[Arm]) -> None:
         result = arm.results[f"eval_{name}"]
         if samples := result.identity["section"].get("samples"):
             arm.samples[name] = sampled.read(result.directory / sampled.FILE, drawn, samples, arm.items[name])
+            if drawn and kept < KEPT:
+                shown = sampled.texts(drawn, samples, arm.items[name], SAMPLED)
+                arm.drawn |= {(name, key): part for key, part in shown.items()}
+                kept += sum(part.nbytes for part in shown.values())
         if name == wanted and asked in arm.items[name]:
             arm.facts_written = _facts_written(Condition.of(experiment, arm.condition), table, asked)
         if kept < KEPT:

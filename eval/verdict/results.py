@@ -95,6 +95,9 @@ class Arm:
         default_factory=dict
     )  # model stage → SET.METRIC of its samples → (problems,), see eval.verdict.at_k
     texts: dict[tuple[str, str], pa.Table] = field(default_factory=dict)  # (stage, set) → what was answered
+    drawn: dict[tuple[str, str], pa.Table] = field(
+        default_factory=dict
+    )  # likewise, samples of its first problems
     facts_written: np.ndarray | None = None  # (facts,) in answers to the question's metric, after its stage
 
     @property

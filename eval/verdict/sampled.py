@@ -66,6 +66,7 @@ def summarise(rows: list[dict], golds: dict[tuple[str, str], str], spec: Eval) -
 
 
 COLUMNS = ["set", "id", "sample", "correct", "vote", "score"]
+TEXTS = ["tokens", "answer", "correct", "score", "ended"]  # what a page shows of a sample
 
 
 def read(path: Path, content: bytes | None, n: int, items: dict[str, Items]) -> dict[str, np.ndarray]:
@@ -95,3 +96,15 @@ def read(path: Path, content: bytes | None, n: int, items: dict[str, Items]) -> 
         draws = as_draws(correct[part].astype(bool), votes[part], scores[part], n)
         shares |= {f"{name}.{metric}": share[order] for metric, share in at_k.shares(draws).items()}
     return shares
+
+
+def texts(content: bytes, n: int, items: dict[str, Items], problems: int) -> dict[str, pa.Table]:
+    """The samples of the first `problems` of each set, n rows each, of a file that `read` has let pass."""
+    table = pq.read_table(pa.BufferReader(content), columns=["set", "id", *TEXTS], use_threads=False)
+    ids, sets = (np.array(table[column].to_pylist(), dtype=object) for column in ("id", "set"))
+    kept = {}
+    for name in dict.fromkeys(sets):
+        starts = {ids[i]: i for i in np.flatnonzero(sets == name)[::n]}
+        rows = [starts[key] + i for key in items[name].ids[:problems] for i in range(n)]
+        kept[name] = table.select(TEXTS).take(rows)
+    return kept

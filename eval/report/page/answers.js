@@ -189,7 +189,8 @@ function answers() {
 
 // --- one problem ---------------------------------------------------------------------------------------------
 
-// An answer is [pieces, answer as read, right, class, ended]; a piece is text, or [what a token says, its name].
+// An answer is [pieces, answer as read, right, class, ended, samples]; a piece is text, or [what a token says, its
+// name]. Samples, where there are any, are [pieces, answer as read, right, score, ended, how many].
 
 function who({ sides: [a, b] }) {
   return a[2] && b[2] ? "both" : a[2] ? "a" : b[2] ? "b" : "neither";
@@ -200,23 +201,45 @@ function searched({ question, sides }) {
   return `${question} ${words.join("")}`.toLowerCase();
 }
 
-function reply(name, [pieces, read, right, error, ended], gold, query) {
+function reply(name, [pieces, read, right, error, ended, samples], gold, query) {
   const wrong = () => h("b.wrong", {}, read == null ? "no answer" : `${error}: ${read}`);
   const facts = pieces.filter((piece) => typeof piece !== "string").length;
-  const chip = ([words, token]) => h("mark.fact", { title: token }, words || "·", h("small", {}, token));
-  const body = pieces.map((piece, i) => {
-    if (typeof piece !== "string") return chip(piece);
-    return underlined(i ? piece : piece.trimStart(), query);
-  });
   return h(
     `article.${own(name)}`,
     {},
     h("b", {}, name),
     " · ",
     right ? h("b.right", {}, `right: ${read}`) : [wrong(), h("span.note", {}, ` (gold ${gold})`)],
-    h("pre", {}, body, ended ? null : h("span.note", {}, " … not ended")),
+    text(pieces, ended, query),
     facts ? h("p.note", {}, `${facts} fact token${facts > 1 ? "s" : ""}`) : null,
+    samples ? drawn(samples) : null,
   );
+}
+
+function text(pieces, ended, query) {
+  const chip = ([words, token]) => h("mark.fact", { title: token }, words || "·", h("small", {}, token));
+  const body = pieces.map((piece, i) => {
+    if (typeof piece !== "string") return chip(piece);
+    return underlined(i ? piece : piece.trimStart(), query);
+  });
+  return h("pre", {}, body, ended ? null : h("span.note", {}, " … not ended"));
+}
+
+// The different samples of a problem; their texts are made once they are opened.
+function drawn(samples) {
+  const total = samples.reduce((sum, each) => sum + each[5], 0);
+  const right = samples.reduce((sum, each) => sum + each[2] * each[5], 0);
+  const head = h("summary", {}, `samples: ${right} of ${total} right, ${samples.length} different`);
+  const whole = h("details.samples", {}, head);
+  const one = ([pieces, read, right, score, ended, count]) => {
+    const said = right ? h("b.right", {}, `right: ${read}`) : h("b.wrong", {}, read ?? "no answer");
+    const more = `${score == null ? "" : ` · score ${score}`}${count > 1 ? ` · ${count} times` : ""}`;
+    return h("div.sample", {}, said, h("span.note", {}, more), text(pieces, ended, ""));
+  };
+  whole.addEventListener("toggle", () => {
+    if (whole.open && !whole.querySelector(".sample")) whole.append(...samples.map(one));
+  });
+  return whole;
 }
 
 // The text with what is searched for underlined.

@@ -8,12 +8,17 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
 
+from eval.report import answers
 from eval.verdict import at_k, compare
+from eval.verdict.collect import collect
 from eval.verdict.sampled import SCHEMA
 from pipeline.errors import UserError
+from pipeline.experiment import load
 from pipeline.files import read_json, sha256, write_json
 from tests.eval import synthetic
 from tests.eval.verdict.test_compare import EFFECT, built, change, results
+from tokenizer import encode
+from tokenizer.conditions import Condition
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +91,35 @@ def test_the_report_shows_accuracy_against_k_and_a_table(drawn, capsys):
     page = (results(drawn) / "report/report.html").read_text()
     assert "Accuracy against the number of samples" in page and "maj@k, most votes" in page
     assert "What samples are worth" in (results(drawn) / "report/report.md").read_text()
+
+
+def test_the_page_shows_samples_with_their_scores_and_how_often_they_occur(drawn, monkeypatch):
+    study = collect(load(drawn))
+    blocks = {(b["stage"], b["condition"], b["seed"]): b for b in answers.replies(study)["blocks"]}
+    assert all(len(answer) == 5 for answer in blocks["sft_tinygsm", "baseline", 0]["answers"])
+    block = blocks["grpo", "mul_tokens", 0]
+    rows = parquet.read_table(results(drawn) / "mul_tokens-s0/eval_grpo/samples.parquet").to_pylist()
+    for i, (*_, shown) in enumerate(block["answers"]):
+        own = rows[8 * i : 8 * i + 8]
+        assert sum(each[5] for each in shown) == 8 and len(shown) == len({tuple(r["tokens"]) for r in own})
+        assert {each[3] for each in shown} == {None}
+    monkeypatch.setattr(answers, "SAMPLES", 1)
+    few = answers.replies(study)
+    assert few["message"].endswith(
+        "1 of them show the samples of their first problems; all are in samples.parquet."
+    )
+
+
+def test_samples_are_shown_by_their_score():
+    encoder = encode.Encoder(Condition("arm", "token", "multiplication", 1024))
+    rows = [
+        {"tokens": ids, "answer": "6", "correct": True, "score": score, "ended": True}
+        for ids, score in (([1], 0.5), ([2], 1.234), ([1], 0.5), ([3], -2.0))
+    ]
+    shown = answers._samples(encoder, rows)
+    assert [(each[3], each[5]) for each in shown] == [(1.23, 1), (0.5, 2), (-2.0, 1)]
+    shown = answers._samples(encoder, [row | {"score": None} for row in rows])
+    assert [each[5] for each in shown] == [2, 1, 1]
 
 
 def test_the_order_of_problems_in_samples_does_not_count(drawn):
