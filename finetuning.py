@@ -132,10 +132,7 @@ SUMS = "sha256.json"  # of these, written behind them: a checkpoint without it i
 
 
 def resume(run: Run, place: Place) -> tuple[str | None, int]:
-    """The last whole checkpoint and its step, (None, 0) without any; and the logs as they were then.
-
-    Rank 0 looks, for all.
-    """
+    """The last whole checkpoint that rank 0 finds and its step, (None, 0) without any; and the logs as they were then."""
     folder = run.dir / "checkpoints"
     step = place.gather(_last_whole(folder) if world.RANK == 0 else 0)[0]
     for name in ("metrics.jsonl", "samples.jsonl"):
@@ -154,9 +151,8 @@ def _last_whole(folder: Path) -> int:
         if _is_whole(path):
             return step
         names = (path.with_name(f"damaged{number}-{path.name}") for number in itertools.count(1))
-        path.rename(
-            aside := next(name for name in names if not name.exists())
-        )  # transformers would remove it
+        # transformers removes what goes by its own names
+        path.rename(aside := next(name for name in names if not name.exists()))
         message = "damaged since it was saved; an earlier one is taken, or the start"
         print(f"{path}: {message}; it is now {aside.name}", file=sys.stderr)
     return 0
@@ -262,11 +258,14 @@ class Checkpoints(TrainerCallback):
 class Report:
     """A step in metrics.jsonl, on the dashboards and on the bar. Raises UserError where training has diverged.
 
-    `look(step)` is called behind every step, before it is saved; what it returns gets a line of its own.
+    Every `eval_every` steps and behind the `last` one `look(step)` is called, before the step is saved; the metrics that
+    it returns get a line of their own.
     """
 
-    def __init__(self, run: Run, bar: Bar, step: int, look: Callable[[int], dict[str, float]] | None = None):
-        self.run, self.bar, self.look = run, bar, look
+    def __init__(
+        self, run: Run, bar: Bar, step: int, last: int, look: Callable[[int], dict[str, float]] | None = None
+    ):
+        self.run, self.bar, self.last, self.look = run, bar, last, look
         self.dashboards = training.dashboards(run, run.spec.report_to, step)
 
     def __call__(self, step: int, metrics: dict[str, float], done: int = 1, note: str = "") -> None:
@@ -276,8 +275,8 @@ class Report:
                 self.run.refuse("lr", f"{name} is {metrics[name]} at step {step}; lower it, or raise warmup")
         self._log(step, metrics)
         self.bar.update(done, note)
-        if self.look and (looks := self._within_memory(step)):
-            self._log(step, looks)
+        if self.look and (step % self.run.spec.eval_every == 0 or step == self.last):
+            self._log(step, self._within_memory(step))
 
     def _log(self, step: int, metrics: dict[str, float]) -> None:
         self.run.log(step=step, **metrics)
@@ -289,8 +288,8 @@ class Report:
         except RuntimeError as error:
             if not training.out_of_memory(error):
                 raise
-        message = "a look does not fit into this device's memory beside the training"
-        self.run.refuse("eval_every", f"{message}; run it again on a larger one, or set it to 0 and go on")
+        message = "a look does not fit into this device's memory beside the training; set it to 0 and go on"
+        self.run.refuse("eval_every", message)
 
 
 def fit(

@@ -65,7 +65,7 @@ def load(
 
 
 class DevLooks:
-    """Looks at a causal model of transformers' every `eval_every` steps, and behind the `last` one."""
+    """Looks at a causal model of transformers', as it is when they are made."""
 
     def __init__(
         self,
@@ -73,22 +73,19 @@ class DevLooks:
         encoder: Encoder,
         model: nn.Module,
         questions: list[Question],
-        last: int,
         max_new_tokens: int,
         add_up: Callable[[Tensor], Tensor],
         samples: int = 0,
         temperature: float = 1.0,
     ):
-        self.run, self.encoder, self.model, self.last = run, encoder, model, last
+        self.run, self.encoder, self.model = run, encoder, model
         self.max_new_tokens, self.add_up = max_new_tokens, add_up  # over all processes
         self.samples, self.temperature = samples, temperature
         self.mine = questions[world.RANK :: world.WORLD]
         self.plain = encode.every_split(encoder.condition, run.experiment)
 
     def __call__(self, step: int) -> dict[str, float]:
-        """The metrics of a look; none where a step has no look."""
-        if step % self.run.spec.eval_every and step != self.last:
-            return {}
+        """The metrics of a look behind a step."""
         decoder = Decoder(self._weights())
         sums = [*self._likelihood(decoder.model), *self._greedy(decoder), *self._sampled(decoder, step)]
         whole = torch.tensor(sums, dtype=torch.float64, device=decoder.device)

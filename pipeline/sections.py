@@ -242,6 +242,7 @@ class Verifier:
     warmup: Count0  # steps
     weight_decay: Annotated[float, Field(ge=0)]
     precision: Precision
+    eval_every: Operational[Count0] = 0  # steps between looks at solutions of dev problems; 0 is never
     save_every: Operational[Count0] = 0  # steps between checkpoints; 0 is never
     report_to: Operational[Dashboard | list[Dashboard]] = "none"  # beside metrics.jsonl
     trainer: dict[str, Any] = Field(default_factory=dict)  # passed on to transformers' TrainingArguments

@@ -91,7 +91,7 @@ def train(run: Run, place: Place) -> None:
             processing_class=encoder.hf,
             reward_funcs=reward_functions(encoder, rollouts.terms),
             rollouts=rollouts,
-            report=GroupReport(finetuning.Report(run, bar, step, looks), rollouts),
+            report=GroupReport(finetuning.Report(run, bar, step, run.spec.steps, looks), rollouts),
         )
         sizes = max(map(len, rollouts.gold)), run.spec.max_new_tokens
         finetuning.fit(
@@ -116,8 +116,8 @@ def watch(run: Run, place: Place, encoder: Encoder, model: "GPT2LMHeadModel") ->
     spec = run.spec
     problems = dev.load(run, encoder, model.config.n_positions, spec.data, spec.name)
     samples = spec.pass_at or spec.group_size
-    size = (spec.steps, spec.max_new_tokens, place.sum, samples)
-    return dev.DevLooks(run, encoder, model, problems, *size, spec.temperature)
+    limits = spec.max_new_tokens, place.sum, samples, spec.temperature
+    return dev.DevLooks(run, encoder, model, problems, *limits)
 
 
 def reward_functions(encoder: Encoder, terms: dict[str, rewards.Reward]) -> list[Callable[..., list[float]]]:

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from eval import tasks
+from eval import dev, tasks
 from eval.decode.generate import Decoder
 from eval.grading.programs import run_programs
 from eval.models import open_model
@@ -86,14 +86,19 @@ def _held_out(run: Run) -> dict[str, set[str]]:
 
 
 def sample(
-    run: Run, place: Place, encoder: Encoder, generators: dict[str, Path], asked: list[Question]
+    run: Run,
+    place: Place,
+    encoder: Encoder,
+    generators: dict[str, Path],
+    asked: list[Question],
+    folder: str = "samples",
 ) -> pa.Table:
-    """Every solution of every problem, as SCHEMA has them; those that an earlier start left are read."""
+    """Every solution of every problem, as SCHEMA has them; those that an earlier start left in `folder` are read."""
     size = max(1, ROWS // _each(run))
     chunks = [asked[i : i + size] for i in range(0, len(asked), size)]
-    (run.dir / "samples").mkdir(exist_ok=True)
+    (run.dir / folder).mkdir(exist_ok=True)
     paths = {
-        (name, i): run.dir / f"samples/{name}-{i:05}.parquet"
+        (name, i): run.dir / folder / f"{name}-{i:05}.parquet"
         for name in generators
         for i in range(len(chunks))
     }
@@ -223,6 +228,19 @@ def select(run: Run, samples: pa.Table) -> tuple[pa.Table, dict[str, int]]:
         run.refuse("samples", f"{message}, so a verifier has nothing to tell apart; {remedy}")
     refuse_held_out(run, samples["id"].unique().to_pylist())
     return table, counts
+
+
+def watched(
+    run: Run, place: Place, encoder: Encoder, generators: dict[str, Path], context: int
+) -> list[Solution]:
+    """Solutions of dev problems, as many right as wrong ones of each, to look at; none where there are no such."""
+    asked = dev.load(run, encoder, context, run.spec.data, run.spec.name)
+    samples = sample(run, place, encoder, generators, asked, "dev_samples")
+    table, counts = balanced(deduplicated(samples), run.seed)
+    if place.rank == 0:
+        message = f"looks at {counts['used']} solutions of dev problems, of {counts['right']} right and {counts['wrong']} wrong"
+        print(f"{run.experiment.path}: stages.{run.name}.eval_every: {message}", file=sys.stderr)
+    return to_solutions(table)
 
 
 def to_solutions(table: pa.Table) -> list[Solution]:

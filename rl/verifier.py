@@ -8,7 +8,8 @@ that starts from the generator's weights learns the labels (rl/verifier_trainer.
 arXiv:2110.14168; TinyGSM, arXiv:2312.09241. An evaluation then ranks samples by the score at their last token
 (eval/rerank.py). Each condition's verifier reads its own ids.
 
-Writes model/, a `GPT2ForTokenClassification` with one label, samples.parquet and metrics.jsonl (a line a step).
+Writes model/, a `GPT2ForTokenClassification` with one label, samples.parquet and metrics.jsonl (a line a step, and with
+`eval_every` one for each look at solutions of dev problems, sampled as those of training are).
 Killed, it goes on: behind the last labelled chunk of problems, or, with `save_every`, from the last checkpoint.
 """
 
@@ -65,8 +66,9 @@ def train(run: Run, place: Place) -> None:
         told = ", ".join(f"{n:,} {what}" for what, n in (drawn | counts).items())
         print(f"{run.experiment.path}: stages.{run.name}.samples: {told}", file=sys.stderr)
     used = solutions.to_solutions(samples)
+    watched = solutions.watched(run, place, encoder, generators, context) if run.spec.eval_every else []
     order = solutions.order(len(used), run.spec.examples, run.spec.batch_size, run.seed)
-    outputs = verifier_trainer.fit(run, place, encoder, start / "model", used, order, config)
+    outputs = verifier_trainer.fit(run, place, encoder, start / "model", used, order, config, watched)
     run.finish(
         ["samples.parquet", *outputs],
         samples=drawn | counts,
@@ -75,7 +77,8 @@ def train(run: Run, place: Place) -> None:
         **cost(shapes, used, order, samples),
     )
     if world.RANK == 0:
-        shutil.rmtree(run.dir / "samples", ignore_errors=True)  # samples.parquet has them
+        for folder in ("samples", "dev_samples"):  # samples.parquet has those that are trained on
+            shutil.rmtree(run.dir / folder, ignore_errors=True)
     finetuning.clean(run)
 
 

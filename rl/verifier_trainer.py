@@ -51,7 +51,12 @@ def configure(run: Run) -> TrainingArguments:
 
 
 def summed_loss(self: PreTrainedModel, input_ids: Tensor, labels: Tensor) -> Tensor:
-    """The sum of the loss over the tokens of (batch, tokens) ids that have a label: 1 right, 0 wrong, else IGNORE.
+    """The sum of the loss over the tokens of (batch, tokens) ids that have a label: 1 right, 0 wrong, else IGNORE."""
+    return loss_and_scores(self, input_ids, labels)[0]
+
+
+def loss_and_scores(self: PreTrainedModel, input_ids: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The summed loss, and the logits at the tokens that have a label, row by row.
 
     No attention mask: padding is on the right, where causal attention does not look.
     """
@@ -64,7 +69,7 @@ def summed_loss(self: PreTrainedModel, input_ids: Tensor, labels: Tensor) -> Ten
         logits = F.linear(hidden[:, :-1][predicted], self.base_model.wte.weight)
         nll = F.cross_entropy(logits.float(), input_ids[:, 1:][predicted], reduction="sum")
         loss = loss + self.lm_weight * nll
-    return loss
+    return loss, scores
 
 
 class SolutionTrainer(finetuning.SummedLoss, Trainer):
@@ -106,6 +111,31 @@ def dataset(solutions: list[Solution], order: np.ndarray) -> Dataset:
     return lines.select(order)
 
 
+class SolutionLooks:
+    """The loss on dev solutions, and the share whose last token's score says rightly whether they are right."""
+
+    def __init__(self, run: Run, place: Place, model: PreTrainedModel, encoder: Encoder, dev: list[Solution]):
+        self.place, self.model, self.collator = place, model, SolutionCollator(encoder.pad)
+        self.lines = dataset(dev, np.arange(len(dev))[place.rank :: place.world])
+        self.micro_batch = finetuning.split(run.spec.batch_size, run.spec.micro_batch)[
+            0
+        ]  # fits beside training
+
+    @torch.no_grad()
+    def __call__(self, step: int) -> dict[str, float]:
+        sums = torch.zeros(4, dtype=torch.float64, device=self.place.device)
+        for start in range(0, len(self.lines), self.micro_batch):
+            rows = [self.lines[i] for i in range(start, min(start + self.micro_batch, len(self.lines)))]
+            batch = {name: tensor.to(self.place.device) for name, tensor in self.collator(rows).items()}
+            loss, scores = loss_and_scores(self.model, **batch)
+            ends = (batch["labels"] != IGNORE).sum(1).cumsum(0) - 1
+            right = torch.tensor([row["right"] for row in rows], device=self.place.device) == 1
+            told = ((scores[ends] > 0) == right).sum()
+            sums += torch.stack([loss, ends[-1] + 1, told, torch.ones_like(ends).sum()])
+        loss, tokens, told, count = self.place.sum(sums).tolist()
+        return {"dev_loss": loss / tokens, "dev_verified": told / count, "dev_solutions": int(count)}
+
+
 def load(directory: Path) -> GPT2ForTokenClassification:
     """A language model's trunk, with a head that scores everything zero."""
     model = finetuning.load(GPT2ForTokenClassification, directory, num_labels=1, classifier_dropout=0.0)
@@ -142,16 +172,22 @@ def fit(
     solutions: list[Solution],
     order: np.ndarray,
     config: TrainingArguments,
+    dev: list[Solution],
 ) -> list[str]:
-    """Train the model of `start` on the solutions, from the last checkpoint on; the names of the files of its model."""
+    """Train the model of `start` on the solutions, from the last checkpoint on; the names of the files of its model.
+
+    Those of `dev` are looked at on the way.
+    """
     checkpoint, step = finetuning.resume(run, place)
     size = run.spec.batch_size
     lengths = np.array([len(solution.ids) for solution in solutions])
     tokens = lengths[order].reshape(-1, size).sum(1).tolist()  # of each step
     with run.bar(sum(tokens), "tokens", sum(tokens[:step])) as bar:
-        report = finetuning.Report(run, bar, step)
+        model = load(start)
+        looks = SolutionLooks(run, place, model, encoder, dev) if dev else None
+        report = finetuning.Report(run, bar, step, len(tokens), looks)
         trainer = build(
-            load(start),
+            model,
             encoder,
             solutions,
             order,

@@ -148,9 +148,9 @@ def fit(
     model, looks = load(run.parent / "model"), None
     if problems:
         longest = run.experiment.eval.max_new_tokens if run.experiment.eval else run.spec.max_length
-        looks = DevLooks(run, encoder, model, problems, len(steps), longest, place.sum)
+        looks = DevLooks(run, encoder, model, problems, longest, place.sum)
     with run.bar(sum(tokens), "tokens", sum(tokens[:step])) as bar:
-        report = finetuning.Report(run, bar, step, looks)
+        report = finetuning.Report(run, bar, step, len(steps), looks)
         trainer = build(
             model,
             encoder,

@@ -100,7 +100,7 @@ def _looks(study: Study, content: dict, measures: dict[str, str]) -> list[list]:
     """A row for every look at dev problems, of fine-tuning: the stage and the measure, condition, seed, step, value."""
     return [
         [f"{name}: {measure}", *point]
-        for kind in ("sft", "grpo")
+        for kind in ("sft", "grpo", "verifier")
         for key, measure in measures.items()
         for name, *point in _curve(study, kind, key, content["conditions"])
     ]
@@ -116,10 +116,12 @@ def dev_accuracy(study: Study, content: dict) -> Figure:
     }
     sampled = sorted((key for key in keys if key.startswith("dev_pass@")), key=lambda key: (len(key), key))
     measures = {"dev_accuracy": "greedy"} | {key: key.removeprefix("dev_") for key in sampled}
+    measures["dev_verified"] = "right told from wrong"
     return Figure(
         "dev_accuracy", "Training", "lines", "Dev problems solved during fine-tuning",
         "Of the same few training rows that every condition leaves out of its training. A curve to look at; it"
-        " selects nothing. pass@k: a problem counts if one of k samples solves it, and pass@1 is their mean.",
+        " selects nothing. pass@k: a problem counts if one of k samples solves it, and pass@1 is their mean. Of a"
+        " verifier: the share of solutions, half of them right, whose score is on the right side.",
         ["measure", "condition", "seed", "step", "share"], _looks(study, content, measures),
         dict(facet="measure", series="condition", x="step", value="share", format="percent", x_label="step",
              label="solved"),

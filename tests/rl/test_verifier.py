@@ -441,3 +441,48 @@ def test_killed_in_sampling_and_again_in_training_it_ends_in_the_same_samples_an
     one, other = weights(undisturbed), weights(killed)
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert lines(undisturbed) == lines(killed)
+
+
+# --- watched --------------------------------------------------------------------------------------------------
+
+
+@CPU
+def test_looks_at_dev_solutions_change_nothing(run, scripted, monkeypatch, capsys):
+    straight = run(straight={})
+    looked_at, watched = [], solutions.watched
+    monkeypatch.setattr(solutions, "watched", lambda *args: looked_at.append(watched(*args)) or looked_at[-1])
+    directory = run(watched={"eval_every": 4})
+    assert "stages.watched.eval_every: looks at" in capsys.readouterr().err
+    one, other = weights(straight), weights(directory)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert pq.read_table(straight / "samples.parquet").equals(pq.read_table(directory / "samples.parquet"))
+    looks = [line for line in lines(directory) if "dev_verified" in line]
+    assert [line for line in lines(directory) if line not in looks] == lines(straight)
+    assert [line["step"] for line in looks] == [4, 6]
+    (dev,) = looked_at
+    problems = {item.id for item in load_items(gsm8k.TASK, "products.jsonl", "dev")[0]}
+    assert {solution.id for solution in dev} < problems and len(dev) == looks[0]["dev_solutions"]
+    assert np.mean([solution.right for solution in dev]) == 0.5
+    encoder = encode.from_dir(directory / "model")
+    reranker = Reranker.from_directory(directory / "model", encoder)
+    scores = reranker.scores(*zip(*((s.ids[: s.start].tolist(), s.ids[s.start :].tolist()) for s in dev)))
+    told = np.mean([(score > 0) == solution.right for score, solution in zip(scores, dev)])
+    assert looks[-1]["dev_verified"] == pytest.approx(told)
+    assert not (directory / "dev_samples").exists()
+
+
+@CPU
+def test_two_processes_look_at_the_same_solutions(run, write, runs, tmp_path, monkeypatch):
+    changes = {"problems": 12, "max_new_tokens": 12, "examples": 16, "eval_every": 2}
+    monkeypatch.setattr(solutions, "ROWS", 128)
+    monkeypatch.setattr(solutions, "run_programs", by_letter)
+    (alone,) = [line for line in lines(run(alone=changes)) if "dev_verified" in line]
+    (tmp_path / "simple.py").write_text(SIMPLE)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    command += [str(tmp_path / "simple.py"), write(alone=changes, both=changes), "arm", "0", "both"]
+    environment = os.environ | {"RUNS": str(runs), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (both,) = [line for line in lines(runs / "small/arm-s0/both") if "dev_verified" in line]
+    assert both["dev_solutions"] == alone["dev_solutions"] > 100
+    assert both["dev_loss"] == pytest.approx(alone["dev_loss"], rel=1e-4)
