@@ -271,6 +271,12 @@ def test_rows_that_cannot_be_scored(model, capsys):
         logprobs(model, [([1], [2]), ([], [2])])
 
 
+def test_bench_measures_samples_beside_a_greedy_pass(model_dir, capsys):
+    bench.main(["--model", str(model_dir), "--prompts", "3", "--samples", "2"])
+    message = capsys.readouterr().out
+    assert message.count("greedy  ") == 2 and "2 samples take" in message and "by processor time" in message
+
+
 def test_bench_measures_all_three(monkeypatch, capsys):
     monkeypatch.setattr(bench, "CONFIG", GPTConfig(50349, 1, 2, 16, 1024))
     bench.main(["--prompts", "4", "--reference", "4", "--tokens", "5"])
