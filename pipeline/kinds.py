@@ -252,6 +252,7 @@ KINDS = {
         parents=(A_MODEL,),
         has_model=True,
         check=_check_sft,
+        check_above="sft:check",
         versions=("pipeline.conversation", "sft"),
         cost=_cost_sft,
     ),
