@@ -8,7 +8,8 @@ repeats the question. The programs are strangers': they run in a sandbox, and on
 survive is dropped like a row whose program gives no finite number, or whose trace cannot be written: for that
 reason.
 
-The command reports on the training rows of a source, as JSON: coverage, reasons, facts, speed.
+The command reports on the training rows of a source, as JSON: coverage, reasons, facts in traces and in the programs
+that they are of, speed.
 """
 
 import ast
@@ -103,6 +104,8 @@ def main(argv: list[str] | None = None) -> None:
     seconds = time.perf_counter() - started
     facts = [len(vocabulary.find(result.text)) for result in traces if isinstance(result, Trace)]
     reasons = Counter(result for result in traces if isinstance(result, str))
+    programs = [without_docstring(code) for code, result in zip(codes, traces) if isinstance(result, Trace)]
+    in_programs = [len(vocabulary.find(program)) for program in programs]
     report = {
         "rows": len(traces),
         "converted": len(facts),
@@ -110,6 +113,8 @@ def main(argv: list[str] | None = None) -> None:
         "reasons": dict(reasons.most_common()),
         "facts_per_trace": sum(facts) / max(len(facts), 1),
         "share_with_facts": sum(map(bool, facts)) / max(len(facts), 1),
+        "facts_in_programs": sum(in_programs),
+        "programs_with_facts": sum(map(bool, in_programs)),
         "rows_per_second": len(traces) / seconds,
     }
     print(json.dumps(report, indent=2))

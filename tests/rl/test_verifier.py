@@ -409,6 +409,56 @@ solutions.run_programs, solutions.ROWS = by_letter, 128
 verifier.main(sys.argv[1:])
 """
 
+# --- memory and processes ------------------------------------------------------------------------------------
+
+
+def test_out_of_memory_is_one_line_that_names_what_fits(run, scripted, monkeypatch):
+    loss = verifier_trainer.summed_loss
+
+    def full(self, input_ids, labels):
+        if len(input_ids) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return loss(self, input_ids, labels)
+
+    monkeypatch.setattr(verifier_trainer, "summed_loss", full)
+    message = "stages.big.micro_batch: 8 solutions .* 2 would fit; set micro_batch: 2 "
+    with pytest.raises(UserError, match=message):
+        run(big={"micro_batch": 8})
+
+
+@pytest.mark.parametrize(
+    "trainer, message",
+    [
+        ({"learning_rate": 1e-3}, "trainer.learning_rate: is set by the stage"),
+        ({"optimm": "adam"}, "trainer: transformers refuses: .*'optimm'"),
+    ],
+)
+def test_a_field_of_transformers_is_refused_before_anything_is_sampled(run, monkeypatch, trainer, message):
+    monkeypatch.setattr(solutions.Decoder, "generate", None)
+    with pytest.raises(UserError, match=f"stages.odd.{message}"):
+        run(odd={"trainer": trainer})
+
+
+@CPU
+def test_two_processes_sample_and_train_the_same(run, write, runs, monkeypatch, torchrun, tmp_path):
+    changes = {"samples": 16, "problems": 24, "max_new_tokens": 12}
+    monkeypatch.setattr(solutions, "run_programs", by_letter)
+    monkeypatch.setattr(solutions, "ROWS", 128)
+    alone = run(alone=changes)
+    path = write(alone=changes, shared=changes)
+    (tmp_path / "simple.py").write_text(SIMPLE)
+    environment = os.environ | {"RUNS": str(runs), "PYTHONPATH": str(ROOT)}
+    command = [*torchrun[:-1], str(tmp_path / "simple.py"), path, "arm", "0", "shared"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    shared = runs / "small/arm-s0/shared"
+    assert record(shared)["world_size"] == 2
+    first, second = (pq.read_table(d / "samples.parquet") for d in (alone, shared))
+    assert first.equals(second)
+    losses = [[line["loss"] for line in lines(d)] for d in (alone, shared)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
 # --- going on -------------------------------------------------------------------------------------------------
 
 
