@@ -7,7 +7,7 @@ from pipeline.errors import UserError
 from pipeline.files import ROOT
 from pipeline.hooks import GROUPED, METRIC, SHARED, VOCABULARY, hook
 from pipeline.kinds import A_MODEL, KINDS, MODEL_KINDS, Refuse, is_one_of
-from pipeline.sections import OPERATIONAL, Compare, Eval, fields_of
+from pipeline.sections import OPERATIONAL, Compare, Eval, Sweep, fields_of
 
 
 def check(experiment: Experiment) -> None:
@@ -40,6 +40,10 @@ def check(experiment: Experiment) -> None:
         _check_samples(experiment, experiment.eval, refuse)
     if experiment.compare:
         _check_compare(experiment, experiment.compare, refuse)
+    if experiment.sweep:
+        _check_sweep(experiment, experiment.sweep, refuse)
+    if experiment.compare or experiment.sweep:
+        hook(METRIC)(experiment, refuse)
 
 
 def _check_numbers(experiment: Experiment, refuse: Refuse) -> None:
@@ -131,7 +135,6 @@ def _check_compare(experiment: Experiment, compare: Compare, refuse: Refuse) -> 
             refuse("compare", f"contrasts '{treated}' with itself; name two conditions")
     if compare.stage not in experiment.stages or experiment.kind(compare.stage) not in MODEL_KINDS:
         refuse("compare.stage", f"'{compare.stage}' is not a stage with a model")
-    hook(METRIC)(experiment, refuse)
     ladder = compare.ladder.stages if compare.ladder else []
     for name in ladder:
         if name not in experiment.stages or experiment.kind(name) not in MODEL_KINDS:
@@ -142,6 +145,25 @@ def _check_compare(experiment: Experiment, compare: Compare, refuse: Refuse) -> 
             refuse(
                 "compare.ladder.stages", f"'{first}' and '{name}' differ in more than their budgets: {keys}"
             )
+
+
+def _check_sweep(experiment: Experiment, sweep: Sweep, refuse: Refuse) -> None:
+    spec = experiment.stages.get(sweep.stage)
+    if not hasattr(spec, "lr"):
+        refuse("sweep.stage", f"'{sweep.stage}' is not a stage with a learning rate")
+    if sweep.after not in experiment.stages or experiment.kind(sweep.after) not in MODEL_KINDS:
+        refuse("sweep.after", f"'{sweep.after}' is not a stage with a model")
+    line = experiment.line(sweep.after)
+    if sweep.stage not in line:
+        refuse("sweep.after", f"'{sweep.after}' does not come from '{sweep.stage}'")
+    if "/" in (experiment.parent(line[-1]) or ""):
+        refuse("sweep.stage", "goes on from another experiment, which has no arms of the sweep's seeds")
+    if len(set(sweep.lr)) < len(sweep.lr) or len(set(sweep.seeds)) < len(sweep.seeds):
+        refuse("sweep", "a value or a seed is named twice")
+    if both := sorted({*sweep.seeds} & {*experiment.seeds}):
+        refuse("sweep.seeds", f"{both[0]} is also judged; choose on other seeds")
+    if (low := getattr(spec, "min_lr", 0.0)) > min(sweep.lr):
+        refuse("sweep.lr", f"{min(sweep.lr):g} is below {sweep.stage}'s min_lr {low:g}")
 
 
 BUDGET = {"parent", "steps", "tokens", "examples", "flops", "warmup", "min_lr"}

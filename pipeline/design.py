@@ -1,13 +1,15 @@
 """An experiment as its file says it: arms, stages, parents."""
 
+import copy
 from dataclasses import replace
 from typing import Any
 
 from pydantic import Field
 
+from pipeline import sweep
 from pipeline.errors import UserError
 from pipeline.kinds import KINDS, MODEL_KINDS, Architecture, Read, Spec
-from pipeline.sections import Compare, ConditionSection, Eval, Name, Plan, Seed, Tokenizer, strict
+from pipeline.sections import Compare, ConditionSection, Eval, Name, Plan, Seed, Sweep, Tokenizer, strict
 
 
 @strict
@@ -21,6 +23,7 @@ class Experiment:
     stages: dict[Name, Any] = Field(min_length=1)
     eval: Eval | None = None
     compare: Compare | None = None
+    sweep: Sweep | None = None
     plan: Plan | None = None
 
     def seeds_of(self, condition: str) -> list[int]:
@@ -39,8 +42,15 @@ class Experiment:
             there = ", ".join(map(str, self.seeds_of(condition)))
             raise UserError(f"{self.path}: condition '{condition}' has no seed {seed}; its seeds are {there}")
 
-    def stage(self, name: str) -> Spec:
-        """A stage's section; `eval_X` is the experiment's `eval`, for the model of X."""
+    def stage(self, name: str, condition: str | None = None) -> Spec:
+        """A stage's section; `eval_X` is the experiment's `eval`, for the model of X.
+
+        For a condition, with the learning rate that a sweep has chosen for it. Raises UserError before the choice.
+        """
+        if self.sweep and condition and name == self.sweep.stage:
+            spec = copy.copy(self.stages[name])
+            spec.lr = self._chosen(condition)
+            return spec
         if name in self.stages:
             return self.stages[name]
         if self.eval is None:
@@ -50,6 +60,14 @@ class Experiment:
         drawn = self.eval.sampled is None or name.removeprefix("eval_") in self.eval.sampled
         none: dict = {} if drawn else {"samples": 0, "temperature": Eval.temperature, "verifier": None}
         return replace(self.eval, sampled=None, **none)  # where else samples are drawn decides nothing here
+
+    def _chosen(self, condition: str) -> float:
+        if (done := sweep.read(self.name)) is None:
+            command = (
+                f"python -m pipeline plan {self.path}, and then python -m eval.verdict.sweep {self.path}"
+            )
+            raise UserError(f"{self.path}: sweep: nothing is chosen yet; run what this prints: {command}")
+        return done["chosen"][condition]
 
     def kind(self, name: str) -> str:
         return self.stages[name].run if name in self.stages else "eval"

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from pipeline import yaml_file
+from pipeline import sweep, yaml_file
 from pipeline.checks import check
 from pipeline.design import Experiment
 from pipeline.errors import UserError
@@ -42,9 +42,19 @@ def load(path: str | os.PathLike, sets: Iterable[str] = (), name: str | None = N
     for assignment in sets:
         yaml_file.assign(content, assignment, KEYS)
     experiment = _build(content, path.stem if name is None else name, path)
+    sweep.check_choice(content, experiment.name)
     if name:
         experiment.path = str(_save(content, name))
     return experiment
+
+
+def sweep_of(experiment: Experiment) -> list[Experiment]:
+    """The experiments of its sweep, one for each value, their files saved in RUNS."""
+    found = []
+    for name, content in sweep.variants(yaml_file.resolve(Path(experiment.path)), experiment.name):
+        found.append(_build(content, name, Path(experiment.path)))
+        found[-1].path = str(_save(content, name))
+    return found
 
 
 def _save(content: dict, name: str) -> Path:
@@ -55,7 +65,9 @@ def _save(content: dict, name: str) -> Path:
         if saved.read_text(encoding="utf-8") == text:
             return saved
         if any(saved.parent.glob("*/*/stage.json")):
-            raise UserError(f"{saved}: holds another experiment of that name; choose another --name")
+            raise UserError(
+                f"{saved}: holds another experiment of that name; choose another name, or remove it"
+            )
     saved.parent.mkdir(parents=True, exist_ok=True)
     aside = saved.with_name(f".{saved.name}.{os.getpid()}")
     aside.write_text(text, encoding="utf-8")

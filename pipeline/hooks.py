@@ -13,7 +13,7 @@ VOCABULARY = "eval.tasks.probes:check"  # (name) refuses a vocabulary that does 
 TASK = "eval.tasks:get"  # (name) → a benchmark, whose `size` is the rows of its whole test split
 GROUPED = "tokenizer.numbers:GROUPED"  # the ways to split numbers that take `tokenizer.group`
 SHARED = "tokenizer.conditions:SHARED"  # the modes that take a `share`
-METRIC = "eval.verdict.metrics:check"  # (experiment, refuse) refuses a `compare.metric` that there is not
+METRIC = "eval.verdict.metrics:check"  # (experiment, refuse) refuses a `metric` that there is not
 
 
 def hook(name: str) -> Any:

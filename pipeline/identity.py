@@ -96,7 +96,7 @@ def own_identity(experiment: Experiment, condition: str, seed: int, name: str) -
     kind = KINDS[experiment.kind(name)]
     identity: dict = {
         "kind": experiment.kind(name),
-        "section": asked(experiment.stage(name)),
+        "section": asked(experiment.stage(name, condition)),
         "condition": condition,
         "tokenizer": fingerprint(experiment, condition),
     }

@@ -7,8 +7,9 @@ machine half as fast makes half as large; preparing 10B tokens, which waits for 
 
 import sys
 
+from pipeline import sweep
 from pipeline.errors import UserError
-from pipeline.experiment import Experiment
+from pipeline.experiment import Experiment, sweep_of
 from pipeline.kinds import KINDS, Architecture
 from pipeline.progress import size
 from pipeline.sections import Plan
@@ -41,16 +42,28 @@ def _plan(experiment: Experiment) -> Plan:
 
 
 def print_plan(experiment: Experiment) -> None:
-    """One command per arm, its expected cost behind it; the sum on stderr. Lines may run in any order, or at once."""
-    plan, arms = _plan(experiment), experiment.arms()
-    seconds, held = cost(experiment)
-    gpus = f"NPROC={plan.devices} " if plan.devices > 1 else ""
-    dollars = f", ${seconds / 3600 * plan.dollars_per_hour:,.2f}" if plan.dollars_per_hour else ""
-    expected = f"{_duration(seconds / plan.devices)}, {size(held)}{dollars}"
-    for condition, seed in arms:
-        print(f"{gpus}bash scripts/arm.sh {experiment.path} {condition} {seed}  # {expected}")
-    total = f"{len(arms)} arms, {_duration(seconds * len(arms))} of one device, {size(held * len(arms))}"
-    print(f"{experiment.path}: {total}, at {plan.flops:.2g} useful FLOP/s (plan.flops)", file=sys.stderr)
+    """One command per arm, its expected cost behind it; the sum on stderr. Lines may run in any order, or at once.
+
+    Of a sweep that has not chosen yet its own arms, without which the others cannot run.
+    """
+    plan, count, total, on_disk = _plan(experiment), 0, 0.0, 0.0
+    sweeping = experiment.sweep is not None and sweep.read(experiment.name) is None
+    for each in sweep_of(experiment) if sweeping else [experiment]:
+        seconds, held = cost(each)
+        gpus = f"NPROC={plan.devices} " if plan.devices > 1 else ""
+        dollars = f", ${seconds / 3600 * plan.dollars_per_hour:,.2f}" if plan.dollars_per_hour else ""
+        expected = f"{_duration(seconds / plan.devices)}, {size(held)}{dollars}"
+        for condition, seed in (arms := each.arms()):
+            print(f"{gpus}bash scripts/arm.sh {each.path} {condition} {seed}  # {expected}")
+        count, total, on_disk = count + len(arms), total + seconds * len(arms), on_disk + held * len(arms)
+    line = f"{count} arms, {_duration(total)} of one device, {size(on_disk)}"
+    print(f"{experiment.path}: {line}, at {plan.flops:.2g} useful FLOP/s (plan.flops)", file=sys.stderr)
+    if sweeping:
+        then = f"python -m eval.verdict.sweep {experiment.path}"
+        print(
+            f"{experiment.path}: these are the sweep's; then {then}, and plan prints the others",
+            file=sys.stderr,
+        )
 
 
 def _duration(seconds: float) -> str:

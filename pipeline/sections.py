@@ -41,9 +41,7 @@ strict = dataclass(config=ConfigDict(extra="forbid", strict=True), kw_only=True)
 
 @strict
 class Tokenizer:
-    base: Annotated[int, BeforeValidator(_integral), Field(ge=256, le=50256)] = (
-        50256  # BPE ranks of GPT-2 kept
-    )
+    base: Annotated[int, BeforeValidator(_integral), Field(ge=256, le=50256)] = 50256  # BPE ranks kept
     match: Literal["strict", "weak"] = "strict"  # weak also rewrites a bare `6*9`, as published
     group: Annotated[int, BeforeValidator(_integral), Field(ge=2, le=4)] | None = (
         None  # digits of the longest group that `numbers: left` and `right` split off
@@ -176,9 +174,7 @@ class Sft:
         None  # rows in GSM8K's columns whose dev rows are looked at; the stage's own GSM8K rows if not said
     )
     dev_name: Operational[str | None] = None
-    save_every: Operational[Count0] = (
-        0  # steps between checkpoints; a stage that is killed goes on from the last; 0 is never
-    )
+    save_every: Operational[Count0] = 0  # steps between checkpoints, to go on from; 0 is never
     report_to: Operational[Dashboard | list[Dashboard]] = "none"  # beside metrics.jsonl
     trainer: dict[str, Any] = Field(default_factory=dict)  # passed on to TRL's SFTConfig
 
@@ -294,6 +290,17 @@ class Compare:
     relative_margin: Annotated[float, Field(gt=0, lt=1)] | None = None
     ladder: Ladder | None = None  # of the contrast's two conditions
     exploratory: bool = False  # nothing was registered before it ran: its verdict is called a lead
+
+
+@strict
+class Sweep:
+    """Each condition's learning rate of a stage, chosen before it is judged: see pipeline/sweep.py."""
+
+    stage: Name  # whose `lr`
+    lr: Annotated[list[Positive], Field(min_length=2)]
+    seeds: Annotated[list[Seed], Field(min_length=1)]  # others than those that are judged
+    after: Name  # the stage with a model whose evaluation decides
+    metric: str  # of it, as in `compare`
 
 
 @strict

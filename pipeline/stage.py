@@ -111,7 +111,8 @@ def begin(
         parent_dir = stage_dir(*arm, parent) if parent else None
         parent_result = read_result(parent_dir) if parent_dir else None
         parent_record = parent_result.record if parent_result else {}
-        run = Run(*arm, name, experiment.stage(name), directory, identity, parent_dir, parent_record, record)
+        spec = experiment.stage(name, args.condition)
+        run = Run(*arm, name, spec, directory, identity, parent_dir, parent_record, record)
         try:
             yield run
         except BaseException as error:

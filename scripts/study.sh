@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Every arm of an experiment, SLOTS at a time, and the verdict; run it again to go on.
 #   bash scripts/study.sh EXPERIMENT [--set KEY=VALUE … --name NEW]
+# Of a file with a `sweep` first the sweep's arms, then the choice, then the arms that are judged.
 # SLOTS is as many arms as there are visible GPUs for (plan.devices for each) or, without any, as there are cores
 # (a thread each). An arm's whole output is in RUNS/EXPERIMENT/logs/; what is shown is its progress.
 bash "$(dirname "$0")/setup.sh"
@@ -9,9 +10,10 @@ source "$(dirname "$0")/common.sh"
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} # for small models two threads are no faster
 
 arm() { # takes a line of the plan: [NPROC=N] bash scripts/arm.sh EXPERIMENT CONDITION SEED  # cost
-  read -r _ _ _ condition seed _ <<<"${1#NPROC=* }"
+  read -r _ _ file condition seed _ <<<"${1#NPROC=* }"
   local name=$condition-s$seed gpus=($GPUS)
-  local log=$LOGS/$name.log message=done
+  local log=${RUNS:-runs}/$(basename "$file" .yaml)/logs/$name.log message=done
+  mkdir -p "$(dirname "$log")"
   [[ -z $GPUS ]] || CUDA_VISIBLE_DEVICES=$(IFS=, && echo "${gpus[*]:SLOT*DEVICES:DEVICES}")
   [[ -z $GPUS ]] || export CUDA_VISIBLE_DEVICES
   # What reads outlives a signal: who saves a checkpoint has something to say first.
@@ -27,7 +29,12 @@ export -f arm
 python -m pipeline check "$@"
 plan=$(python -m pipeline plan "$@")
 read -r _ _ experiment _ <<<"${plan#NPROC=* }" # with --set, the resolved file
-export LOGS=${RUNS:-runs}/$(basename "$experiment" .yaml)/logs
+own=$1 sweep=
+for ((i = 1; i < $#; i++)); do
+  [[ ${!i} != --name ]] || own=${*:i+1:1}.yaml
+done
+[[ $(basename "$experiment") == "$(basename "$own")" ]] || sweep=yes # whose experiments have names of their own
+export LOGS=${RUNS:-runs}/$(basename "$own" .yaml)/logs
 mkdir -p "$LOGS" && rm -f "$LOGS/failed"
 DEVICES=$(sed -n 's/^NPROC=\([0-9]*\) .*/\1/p;q' <<<"$plan")
 if [[ -n ${CUDA_VISIBLE_DEVICES+preset} ]]; then
@@ -54,5 +61,9 @@ wait "$arms" || true
 if [[ -f $LOGS/failed ]]; then
   echo "error: $(wc -l <"$LOGS/failed") arms failed, see $(head -n1 "$LOGS/failed"); mend it and run this again" >&2
   exit 1
+fi
+if [[ -n $sweep ]]; then # which has run; then the arms that are judged
+  python -m eval.verdict.sweep "$@"
+  exec bash scripts/study.sh "$@"
 fi
 python -m eval.verdict.compare "$experiment"

@@ -130,6 +130,7 @@ class Condition:
         seed, and in pretraining as in the scoring of a reference answer. What one share writes as a token, every
         larger share does too.
         """
+        assert self.share is not None
         key = hashlib.sha256(self.canonical(text).encode(errors="surrogatepass")).digest()
         for place in itertools.count():
             draw = hashlib.blake2b(str(place).encode(), key=key, digest_size=8).digest()

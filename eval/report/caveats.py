@@ -5,6 +5,7 @@ that were not asked; results on disk that the file does not plan.
 """
 
 from eval.verdict.results import Study
+from pipeline import sweep
 
 
 def warnings(study: Study) -> list[str]:
@@ -25,6 +26,7 @@ def warnings(study: Study) -> list[str]:
                 unverified.setdefault(f"{name}: {result.detail}", []).append(arm.name)
     said += [f"{what} ({_some(arms)})." for what, arms in unverified.items()]
     said += _skipped(study)
+    said += _swept(study)
     if study.unplanned:
         results = _count(len(study.unplanned), "result")
         said.append(f"On disk but not part of this comparison: {results}, listed under Runs.")
@@ -43,6 +45,18 @@ def _skipped(study: Study) -> list[str]:
         f"Problems of {set_name} not asked: {_range(counts)} {why}, in {_count(len(counts), 'evaluation')}."
         for (set_name, why), counts in found.items()
     ]
+
+
+def _swept(study: Study) -> list[str]:
+    """What a sweep has chosen, and whether its values were wide enough."""
+    asked, done = study.experiment.sweep, sweep.read(study.experiment.name)
+    if asked is None or done is None:
+        return []
+    chosen = ", ".join(f"{name} {lr:g}" for name, lr in done["chosen"].items())
+    seeds = f"seeds {', '.join(map(str, asked.seeds))}, which are not judged"
+    line = f"Each condition has its own learning rate in {asked.stage}, the best of its sweep by {asked.metric} on {seeds}: {chosen}."
+    ends = f" At an end of the values, so that the best may lie beyond: {', '.join(done['at_an_end'])}."
+    return [line + (ends if done["at_an_end"] else "")]
 
 
 def _range(counts: list[int]) -> str:

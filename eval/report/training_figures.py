@@ -4,7 +4,9 @@ import statistics
 from collections.abc import Iterable, Iterator
 
 from eval.report.figures import Figure, short, with_mean
+from eval.verdict.metrics import find
 from eval.verdict.results import Study
+from pipeline import sweep
 from tokenizer.conditions import Condition
 
 POINTS = 60  # of a curve, at most: a longer one is averaged over neighbouring steps
@@ -176,6 +178,26 @@ def prompts(study: Study, content: dict) -> Figure:
         " always teaches nothing and is left out.",
         ["stage", "condition", "what", "share"], rows,
         dict(group="stage", series="condition", part="what", parts=parts, value="share"),
+    )  # fmt: skip
+
+
+# --- the sweep ----------------------------------------------------------------------------------------------
+
+
+def swept(study: Study, content: dict) -> Figure:
+    asked, done, rows = study.experiment.sweep, sweep.read(study.experiment.name), []
+    for condition, scores in done["scores"].items() if asked and done else ():
+        for score in scores:
+            rows.append([condition, None, score["lr"], score["mean"]])
+            rows += [[condition, int(s), score["lr"], value] for s, value in score["by_seed"].items()]
+    metric = find(asked.metric) if asked else None
+    better = "Lower" if metric and metric.lower_is_better else "Higher"
+    return Figure(
+        "sweep", "Training", "lines", f"The sweep: {metric and metric.name} by learning rate",
+        f"{better} is better. Each condition is judged at its best, chosen on seeds that are not judged. Thin: seeds.",
+        ["condition", "seed", "lr", "value"], rows,
+        dict(series="condition", x="lr", value="value", x_label="learning rate, logarithmic", log=True,
+             format="percent" if metric and metric.unit == "points" else "number"),
     )  # fmt: skip
 
 

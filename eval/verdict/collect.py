@@ -31,7 +31,7 @@ def collect(experiment: Experiment) -> Study:
     arms = [
         _arm(experiment, condition, seed, prints[condition], disk) for condition, seed in experiment.arms()
     ]
-    _agree(arms)
+    _agree(arms, experiment.sweep.stage if experiment.sweep else None)
     evaluations.read(experiment, arms)
     return Study(experiment, arms, list(_unplanned(experiment)))
 
@@ -115,7 +115,10 @@ def _above(name: str, condition: str, seed: int, disk: Disk) -> dict[str, Result
 def _as_the_file_says(experiment: Experiment, arm: Arm, name: str, fingerprint: str) -> None:
     """Raises UserError where a result was made otherwise than the file has it now."""
     result, parent = arm.results[name], experiment.parent(name)
-    expected: dict[str, Any] = {"section": asked(experiment.stage(name)), "tokenizer": fingerprint}
+    expected: dict[str, Any] = {
+        "section": asked(experiment.stage(name, arm.condition)),
+        "tokenizer": fingerprint,
+    }
     expected["condition"] = arm.condition
     if experiment.kind(name) != "prepare":  # which all seeds share
         expected["seed"] = arm.seed  # a copied directory would count one run twice
@@ -154,15 +157,21 @@ def _unplanned(experiment: Experiment) -> Iterator[str]:
 # --- whether it belongs together ----------------------------------------------------------------------------
 
 
-def _agree(arms: list[Arm]) -> None:
-    """What pairing rests on: the same budgets and data in every arm, those of its ancestors too."""
+def _agree(arms: list[Arm], swept: str | None) -> None:
+    """What pairing rests on: the same budgets and data in every arm, those of its ancestors too.
+
+    But for the learning rate of a `swept` stage, which is held against what was chosen for its condition.
+    """
     first: dict[tuple, tuple[str, object]] = {}
     for arm in arms:
         for name, result in (arm.results | arm.above).items():
             for key in ("section", "data") if result.identity else ():
-                other, expected = first.setdefault((name, key), (arm.name, result.identity[key]))
-                if result.identity[key] != expected:
-                    differs = "; ".join(differences(expected, result.identity[key]))
+                own = result.identity[key]
+                if (name, key) == (swept, "section"):
+                    own = {inner: value for inner, value in own.items() if inner != "lr"}
+                other, expected = first.setdefault((name, key), (arm.name, own))
+                if own != expected:
+                    differs = "; ".join(differences(expected, own))
                     raise UserError(
                         f"{name}: {other} and {arm.name} disagree in {key} ({differs}); rerun one of them"
                     )

@@ -48,7 +48,7 @@ MEANS = (
 )
 FIGURES: tuple[Callable[[Study, dict], figures.Figure], ...] = (  # in the order of the page
     figures.accuracy, figures.strata, figures.differences, figures.by_stage, sample_figures.over_k,
-    training_figures.curves, training_figures.hellaswag,
+    training_figures.swept, training_figures.curves, training_figures.hellaswag,
     training_figures.dev_accuracy, training_figures.dev_likelihood, training_figures.model_bits,
     ladder_figures.climb, ladder_figures.ratio, compute_figures.accuracy, compute_figures.gold_bits, *grid_figures.FIGURES,
     fact_figures.fact_use, fact_figures.facts, fact_figures.patching, fact_figures.dose,

@@ -58,22 +58,31 @@ def _in_words(spec: Eval, set_name: str) -> bool:
 
 
 def check(experiment: Experiment, refuse: Refuse) -> None:
-    """Refuses a metric that there is not, or that a condition of the contrasts has not."""
-    compare = experiment.compare
-    assert compare is not None
-    metric = find(compare.metric)
-    if metric.sampled and experiment.eval and metric.set in experiment.eval.sets:
-        _check_sampled(metric, experiment.eval, compare, refuse)
-    if compare.metric not in (there := names(experiment)):
-        refuse("compare.metric", f"no '{compare.metric}'; there are {', '.join(there)}")
-    if not metric.lower_is_better:
-        return
-    for condition in dict.fromkeys(name for pair in (compare.contrast, *compare.secondary) for name in pair):
+    """Refuses a metric that there is not, or that a condition which is compared by it has not."""
+    compare, sweep = experiment.compare, experiment.sweep
+    if sweep:
+        _check(experiment, "sweep.metric", sweep.metric, list(experiment.conditions), refuse)
+    if compare:
+        compared = [name for pair in (compare.contrast, *compare.secondary) for name in pair]
+        _check(experiment, "compare.metric", compare.metric, compared, refuse)
+        if compare.ladder and find(compare.metric).lower_is_better:
+            refuse(
+                "compare.ladder", f"climbs to an accuracy, and {compare.metric} is none; ask another metric"
+            )
+
+
+def _check(experiment: Experiment, key: str, name: str, conditions: list[str], refuse: Refuse) -> None:
+    metric = find(name)
+    if metric.sampled and key == "sweep.metric":
+        refuse(key, f"'{name}' is of samples, which a sweep does not draw; ask {metric.set}")
+    if metric.sampled and experiment.eval and experiment.compare and metric.set in experiment.eval.sets:
+        _check_sampled(metric, experiment.eval, experiment.compare, refuse)
+    if name not in (there := names(experiment)):
+        refuse(key, f"no '{name}'; there are {', '.join(there)}")
+    for condition in conditions if metric.lower_is_better else ():
         if not Condition.of(experiment, condition).invertible:
             why = f"'{condition}' cannot write the reference answers exactly and has no bits of them"
-            refuse("compare.metric", f"{why}; ask {metric.set}")
-    if compare.ladder:
-        refuse("compare.ladder", f"climbs to an accuracy, and {metric.name} is none; ask {metric.set}")
+            refuse(key, f"{why}; ask {metric.set}")
 
 
 def _check_sampled(metric: Metric, spec: Eval, compare: Compare, refuse: Refuse) -> None:

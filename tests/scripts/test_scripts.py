@@ -175,6 +175,40 @@ def test_a_study_passes_its_changes_on_to_every_arm_and_the_verdict(cluster):
     assert "lr: 0.001" in saved.read_text()
 
 
+CHOOSE = """
+import pathlib, sys
+from pipeline import files, sweep, yaml_file
+content, name = yaml_file.resolve(pathlib.Path(sys.argv[1])), pathlib.Path(sys.argv[1]).stem
+chosen = {"chosen": {"baseline": 1e-3, "mul_tokens": 2e-3}, "fingerprint": sweep.fingerprint(content, name)}
+files.write_json(sweep.path(name), chosen)
+"""
+
+
+def test_a_study_with_a_sweep_runs_its_arms_chooses_and_then_runs_those_that_are_judged(cluster):
+    (cluster.root / "choose.py").write_text(CHOOSE)
+    choose = f'exec env PYTHONPATH={{root}} {{python}} {cluster.root}/choose.py "$3"'
+    cluster.fake("python", f"{FAKES['python']}\n[[ $2 != eval.verdict.sweep ]] || {choose}")
+    keys = "{stage: pretrain, lr: [1e-3, 2e-3], seeds: [7], after: export, metric: word_problems}"
+    text = f"extends: {ROOT}/experiments/quickstart.yaml\nsweep: {keys}\n"
+    (cluster.root / "swept.yaml").write_text(text)
+    study = cluster.open("scripts/study.sh", "swept.yaml", CUDA_VISIBLE_DEVICES="")
+    output = "".join(study.communicate(timeout=120))
+    runs = cluster.root.parent / "runs"
+    names = [f"swept-pretrain-lr-{lr}" for lr in ("0.001", "0.002")]
+    tried = [
+        f"python -m pipeline.arm {runs}/{n}/{n}.yaml {c} 7" for n in names for c in ("baseline", "mul_tokens")
+    ]
+    judged = [f"python -m pipeline.arm swept.yaml {c} 0" for c in ("baseline", "mul_tokens")]
+    called = cluster.called()
+    assert sorted(called[:4]) == sorted(tried) and called[4] == "python -m eval.verdict.sweep swept.yaml", (
+        output
+    )
+    assert sorted(called[5:7]) == judged and called[7:] == ["python -m eval.verdict.compare swept.yaml"], (
+        output
+    )
+    assert (runs / names[0] / "logs/baseline-s7.log").exists()
+
+
 def test_a_study_runs_no_more_arms_at_once_than_it_has_slots(cluster):
     body = '[[ $2 != pipeline ]] || exec env PYTHONPATH={root} {python} "$@"\n'
     cluster.fake("python", body + "echo begin >>{calls}\nsleep 0.5\necho end >>{calls}")
