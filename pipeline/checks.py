@@ -42,8 +42,6 @@ def check(experiment: Experiment) -> None:
         _check_compare(experiment, experiment.compare, refuse)
     if experiment.sweep:
         _check_sweep(experiment, experiment.sweep, refuse)
-    if experiment.compare or experiment.sweep:
-        hook(METRIC)(experiment, refuse)
 
 
 def _check_numbers(experiment: Experiment, refuse: Refuse) -> None:
@@ -135,6 +133,7 @@ def _check_compare(experiment: Experiment, compare: Compare, refuse: Refuse) -> 
             refuse("compare", f"contrasts '{treated}' with itself; name two conditions")
     if compare.stage not in experiment.stages or experiment.kind(compare.stage) not in MODEL_KINDS:
         refuse("compare.stage", f"'{compare.stage}' is not a stage with a model")
+    hook(METRIC)(experiment, refuse)
     ladder = compare.ladder.stages if compare.ladder else []
     for name in ladder:
         if name not in experiment.stages or experiment.kind(name) not in MODEL_KINDS:
@@ -164,6 +163,7 @@ def _check_sweep(experiment: Experiment, sweep: Sweep, refuse: Refuse) -> None:
         refuse("sweep.seeds", f"{both[0]} is also judged; choose on other seeds")
     if (low := getattr(spec, "min_lr", 0.0)) > min(sweep.lr):
         refuse("sweep.lr", f"{min(sweep.lr):g} is below {sweep.stage}'s min_lr {low:g}")
+    hook(METRIC)(experiment, refuse)
 
 
 BUDGET = {"parent", "steps", "tokens", "examples", "flops", "warmup", "min_lr"}
