@@ -221,17 +221,22 @@ def test_how_a_run_is_done_may_change_in_the_middle_of_it(run, monkeypatch):
         "_save_checkpoint",
         lambda self, *a: saved.append(self.state.global_step) or save(self, *a),
     )
-    directory = run(changed={**changes, "micro_batch": 2, "save_every": 1, "report_to": "tensorboard"})
+    monkeypatch.setattr(dev, "PROBLEMS", 16)
+    changed = {"micro_batch": 2, "save_every": 1, "report_to": "tensorboard", "eval_every": 3}
+    directory = run(changed=changes | changed)
     assert saved == [3, 4] and [(names, line["step"]) for names, line in told] == [
-        ("tensorboard", 3),
-        ("tensorboard", 4),
+        ("tensorboard", step) for step in (3, 3, 4, 4)
     ]
-    assert [line["step"] for line in lines(directory / "metrics.jsonl")] == [1, 2, 3, 4]
+    assert ["dev_loss" in line for _, line in told] == [False, True, False, True]
+    assert [line["step"] for line in lines(directory / "metrics.jsonl")] == [1, 2, 3, 3, 4, 4]
     completions = [
         [sample["completions"] for sample in lines(d / "samples.jsonl")] for d in (straight, directory)
     ]
     assert completions[0] == completions[1]
-    rewards = [[line["reward"] for line in lines(d / "metrics.jsonl")] for d in (straight, directory)]
+    rewards = [
+        [line["reward"] for line in lines(d / "metrics.jsonl") if "reward" in line]
+        for d in (straight, directory)
+    ]
     assert rewards[0] == rewards[1]
 
 
