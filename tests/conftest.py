@@ -4,7 +4,7 @@ import importlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from model import GPT, GPTConfig, to_hf
 from pipeline.experiment import Experiment, load
 from pipeline.files import ROOT
 from pipeline.kinds import KINDS
+from pipeline.lock import locked
 from tokenizer.conditions import Condition
 from tokenizer.encode import Encoder, save
 
@@ -69,15 +70,22 @@ def run_arm() -> Callable[..., Experiment]:
 
 
 @pytest.fixture(scope="session")
-def tiny_run(tmp_path_factory, run_arm) -> Iterator[tuple[Experiment, Path]]:
-    """Both conditions of tests/tiny.yaml, run whole, once for all tests: (experiment, its RUNS). Change a copy."""
-    with pytest.MonkeyPatch.context() as patch:
-        runs = tmp_path_factory.mktemp("tiny")
+def tiny_run(tmp_path_factory, run_arm) -> tuple[Experiment, Path]:
+    """Both conditions of tests/tiny.yaml, run whole, once for all tests: (experiment, its RUNS). Change a copy.
+
+    Of the suite's processes the first that asks runs them, and the others wait.
+    """
+    own = tmp_path_factory.getbasetemp()
+    runs = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "tiny"
+    runs.mkdir(exist_ok=True)
+    path = ROOT / "tests/tiny.yaml"
+    with pytest.MonkeyPatch.context() as patch, locked(runs, wait=True):
         patch.setenv("RUNS", str(runs))
-        path = ROOT / "tests/tiny.yaml"
-        for condition in ("baseline", "mul_tokens"):
-            experiment = run_arm(path, condition)
-    yield experiment, runs
+        if not (runs / "whole").exists():
+            for condition in ("baseline", "mul_tokens"):
+                run_arm(path, condition)
+            (runs / "whole").touch()
+    return load(path), runs
 
 
 def make_model(

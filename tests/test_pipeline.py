@@ -138,10 +138,13 @@ def test_a_share_of_the_facts_as_tokens_is_one_line(tmp_path, runs, run_arm):
 
 
 def test_another_vocabulary_is_one_file_and_one_line(tmp_path, runs, run_arm, capsys):
-    """`squares` through every stage, with sample data that happens to hold some."""
+    """`squares` through every stage that reads facts: text, rows, traces, rewards, probes and a verdict."""
     path = tmp_path / "squares.yaml"
     conditions = "{baseline: {mode: plain}, mul_tokens: {mode: echo}}"
-    path.write_text(f"extends: {TINY}\nvocabulary: squares\nconditions: {conditions}\n")
+    stages = (
+        "{sft_tulu: null, sft_curriculum: null, sft_gsm8k: {from: export}, sft_tinygsm: {from: sft_gsm8k}}"
+    )
+    path.write_text(f"extends: {TINY}\nvocabulary: squares\nconditions: {conditions}\nstages: {stages}\n")
     for condition in ("baseline", "mul_tokens"):
         experiment = run_arm(path, condition)
     prepared = stage_dir(experiment, "mul_tokens", 0, "prepare")
