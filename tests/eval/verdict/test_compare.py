@@ -636,7 +636,7 @@ def margin_of_two(study):
         (summary_without_a_set, r"baseline-s1/eval_grpo/summary.json: is not of its outcomes"),
         (summary_without_a_figure, r"baseline-s1 has no figure word_problems.errors; evaluate it again"),
         (set_gone_everywhere, r"baseline-s0/eval_grpo: has no outcomes of 'word_problems'"),
-        (metrics_cut, r"baseline-s1/grpo/metrics.jsonl:20: is not what a step has logged"),
+        (metrics_cut, r"baseline-s1/grpo/metrics.jsonl:24: is not what a step has logged"),
         (with_itself, r"study.yaml: compare: contrasts 'baseline' with itself"),
         (two_margins, r"study.yaml: compare: give margin or relative_margin, one of the two"),
         (no_margin, r"study.yaml: compare: give margin or relative_margin, one of the two"),
