@@ -1,7 +1,6 @@
 """An experiment as its file says it: arms, stages, parents."""
 
 import copy
-from dataclasses import replace
 from typing import Any
 
 from pydantic import Field
@@ -58,8 +57,11 @@ class Experiment:
         if not self.eval.samples:
             return self.eval
         drawn = self.eval.sampled is None or name.removeprefix("eval_") in self.eval.sampled
-        none: dict = {} if drawn else {"samples": 0, "temperature": Eval.temperature, "verifier": None}
-        return replace(self.eval, sampled=None, **none)  # where else samples are drawn decides nothing here
+        asked = copy.copy(self.eval)
+        asked.sampled = None  # where else samples are drawn decides nothing here
+        if not drawn:
+            asked.samples, asked.temperature, asked.verifier = 0, Eval.temperature, None
+        return asked
 
     def _chosen(self, condition: str) -> float:
         if (done := sweep.read(self.name)) is None:
@@ -80,7 +82,9 @@ class Experiment:
         for name, spec in self.stages.items():
             names.append(name)
             waiting += [f"eval_{name}"] if self.eval and spec.run in MODEL_KINDS else []
-            ready = [each for each in waiting if self.stage(each).verifier in (None, *names)]
+            ready = [
+                each for each in waiting if getattr(self.stage(each), "verifier", None) in (None, *names)
+            ]
             names += ready
             waiting = [each for each in waiting if each not in ready]
         return names + waiting

@@ -47,8 +47,11 @@ def summarise(rows: list[dict], golds: dict[tuple[str, str], str], spec: Eval) -
         by_set.setdefault(row["set"], []).append(row)
     result = {}
     for name, part in by_set.items():
-        columns = [[row[column] for row in part] for column in ("correct", "vote", "score")]
-        draws = as_draws(*(np.array(c, dtype=t) for c, t in zip(columns, (bool, int, float))), spec.samples)
+        correct, votes, scores = (
+            np.array([row[column] for row in part], kind)
+            for column, kind in (("correct", bool), ("vote", int), ("score", float))
+        )
+        draws = as_draws(correct, votes, scores, spec.samples)
         values = [value(golds[name, row["id"]]) for row in part[:: spec.samples]]
         metrics = {}
         for metric, shares in at_k.shares(draws).items():
@@ -84,7 +87,7 @@ def read(path: Path, content: bytes | None, n: int, items: dict[str, Items]) -> 
         scores = table["score"].to_numpy(zero_copy_only=False).astype(float)
     except (OSError, KeyError, pa.ArrowException) as error:
         raise UserError(f"{path}: cannot be read ({str(error).splitlines()[0]}); {again}") from None
-    shares = {}
+    shares: dict[str, np.ndarray] = {}
     for name in dict.fromkeys(sets):
         part = sets == name
         first = ids[part][::n]
