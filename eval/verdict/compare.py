@@ -227,7 +227,7 @@ def _print(content: dict) -> None:
     if sampled := tables.sample_rows(content):
         print(f"samples [95%]\n{tables.text(sampled)}\n")
     if strata := tables.strata_rows(content):
-        print(f"{content['question']['metric']} by stratum\n{tables.text(strata)}\n")
+        print(f"{content['question']['set']} by stratum\n{tables.text(strata)}\n")
     for line in content["warnings"]:
         print(f"note: {line}")
 

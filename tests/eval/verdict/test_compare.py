@@ -128,7 +128,7 @@ def test_every_figure_of_a_contrast_is_that_of_the_outcomes(study):
     assert back["difference"] == -found["difference"] and back["p"] == pytest.approx(found["p"])
 
 
-def test_bits_of_the_reference_answers_are_compared_problem_by_problem(study):
+def test_bits_of_the_reference_answers_are_compared_problem_by_problem(study, capsys):
     """Lower is better; the means are those of summary.json, bits over bytes of all answers together."""
     content = built(change(study, metric="word_problems.gold_bits"))
     primary = content["primary"]
@@ -144,6 +144,10 @@ def test_bits_of_the_reference_answers_are_compared_problem_by_problem(study):
     assert primary["interval"][1] < 0 and primary["unit"] == "bits per byte" and primary["planning"] is None
     assert "lower is better" in content["sentence"] and "bits per byte" in content["sentence"]
     assert "points" not in content["words"]["explanation"] + content["words"]["headline"]
+    compare._print(content)
+    assert (
+        "\nword_problems by stratum\n" in capsys.readouterr().out
+    )  # shares of right answers, in whatever metric
     assert content["figures"]["differences"]["encoding"]["format"] == "bits per byte"
     rows = parquet.read_table(results(study) / "mul_tokens-s0/eval_grpo/outcomes.parquet").to_pylist()
     kept = list(report.outcomes([collect(load(study))]))[1].to_pylist()  # the second arm's
