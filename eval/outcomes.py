@@ -119,6 +119,8 @@ def _summary(rows: list[dict]) -> dict:
     }
     if "strict" in rows[0]:
         summary |= {"strict": mean("strict"), "flexible": mean("flexible")}
+    if "digit_match" in rows[0]:
+        summary |= {"digit_match": mean("digit_match"), "length_off": mean("length_off")}
     strata = {}
     for key in STRATA:
         for value, name in ((True, key), (False, f"not_{key}")):

@@ -1,6 +1,7 @@
 import pytest
 
 from eval import tasks
+from eval.tasks.arithmetic import nearness
 from eval.tasks.task import load, read
 
 
@@ -27,6 +28,22 @@ def test_cells_become_columns_and_golds_are_the_values():
 def test_a_reply_is_read_as_a_probes_is(reply, right):
     (item,), _ = read(tasks.get("arithmetic"), [{"question": "What is 123 + 45?", "answer": "168", "op": 5}])
     assert item.grade(reply, item.gold)["correct"] is right and item.columns["op"] is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold", "digit_match", "length_off"),
+    [
+        ("168", "168", 1.0, 0),
+        ("1,168", "168", 3 / 4, 1),  # aligned at the ones
+        ("16", "168", 0.0, 1),
+        ("68", "168", 2 / 3, 1),
+        ("-5", "5", 0.0, 0),
+        ("3.25", "3.4", 1 / 3, 1),  # aligned at the point
+        (None, "168", 0.0, 3),
+    ],
+)
+def test_how_near_an_answer_comes_is_counted_in_digits(answer, gold, digit_match, length_off):
+    assert nearness(answer, gold) == {"digit_match": digit_match, "length_off": length_off}
 
 
 def test_every_name_of_the_registry_is_a_benchmark_that_imports_no_torch():
