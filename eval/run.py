@@ -69,6 +69,8 @@ def load_sets(spec: Eval, encoder: Encoder) -> Asked:
         items, asked.skipped[name] = load(
             tasks.get(each.task), each.data, each.split, name=each.name, limit=each.limit
         )
+        if each.limit and (there := len(items) + sum(asked.skipped[name].values())) < each.limit:
+            print(f"eval.sets.{name}: has {there} problems, fewer than limit {each.limit}", file=sys.stderr)
         choices = [item for item in items if isinstance(item, MultipleChoice)]
         if choices:
             asked.choices[name] = choices

@@ -135,6 +135,8 @@ def _check_compare(experiment: Experiment, compare: Compare, refuse: Refuse) -> 
         refuse("compare.stage", f"'{compare.stage}' is not a stage with a model")
     hook(METRIC)(experiment, refuse)
     ladder = compare.ladder.stages if compare.ladder else []
+    if len(set(ladder)) < len(ladder):
+        refuse("compare.ladder.stages", "a stage is named twice; name each once")
     for name in ladder:
         if name not in experiment.stages or experiment.kind(name) not in MODEL_KINDS:
             refuse("compare.ladder.stages", f"'{name}' is not a stage with a model")
@@ -144,6 +146,10 @@ def _check_compare(experiment: Experiment, compare: Compare, refuse: Refuse) -> 
             refuse(
                 "compare.ladder.stages", f"'{first}' and '{name}' differ in more than their budgets: {keys}"
             )
+    sweep = experiment.sweep
+    if sweep and len({sweep.stage in experiment.line(name) for name in ladder}) > 1:
+        message = f"the sweep of {sweep.stage} gives some of them another learning rate than others"
+        refuse("compare.ladder.stages", f"{message}; sweep a stage that all come from, or none")
 
 
 def _check_sweep(experiment: Experiment, sweep: Sweep, refuse: Refuse) -> None:
@@ -157,8 +163,8 @@ def _check_sweep(experiment: Experiment, sweep: Sweep, refuse: Refuse) -> None:
         refuse("sweep.after", f"'{sweep.after}' does not come from '{sweep.stage}'")
     if "/" in (experiment.parent(line[-1]) or ""):
         refuse("sweep.stage", "goes on from another experiment, which has no arms of the sweep's seeds")
-    if len(set(sweep.lr)) < len(sweep.lr) or len(set(sweep.seeds)) < len(sweep.seeds):
-        refuse("sweep", "a value or a seed is named twice")
+    if len({f"{lr:g}" for lr in sweep.lr}) < len(sweep.lr) or len(set(sweep.seeds)) < len(sweep.seeds):
+        refuse("sweep", "a value (to six digits) or a seed is named twice")
     if both := sorted({*sweep.seeds} & {*experiment.seeds}):
         refuse("sweep.seeds", f"{both[0]} is also judged; choose on other seeds")
     if (low := getattr(spec, "min_lr", 0.0)) > min(sweep.lr):

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from pipeline import sample, weights
 from pipeline.hooks import TASK, hook
-from pipeline.sample.named import answered
+from pipeline.sample.named import answered, nameless
 from pipeline.sections import (
     Eval,
     Export,
@@ -66,14 +66,18 @@ def _check_prepare(spec: Prepare, refuse: Refuse) -> None:
     _check_corpus(spec, refuse)
     if spec.drills_name and not spec.drills:
         refuse("drills_name", "there are no drills; set drills, their share")
-    for key, name in (
-        ("name", spec.name if spec.data == "sample" else None),
-        ("drills_name", spec.drills_name),
-    ):
-        try:
-            answered(name, "train", 1, 0) if name else None
-        except ValueError as error:
-            refuse(key, str(error))
+    _check_name(refuse, "name", spec.data, spec.name)
+    _check_name(refuse, "drills_name", "sample", spec.drills_name)
+
+
+def _check_name(refuse: Refuse, key: str, data: str | None, name: str | None, task: str = "gsm8k") -> None:
+    """Whether `sample` has training rows of that name."""
+    if data != "sample" or name is None:
+        return
+    try:
+        answered(name, "train", 1, 0) if task == "gsm8k" else nameless(name)
+    except ValueError as error:
+        refuse(key, str(error))
 
 
 def _check_pretrain(spec: Pretrain, refuse: Refuse) -> None:
@@ -101,6 +105,10 @@ def _check_sft(spec: Sft, refuse: Refuse) -> None:
         refuse("examples", "a curriculum's budget is the examples of its phases")
     if spec.dev_name and not spec.dev:
         refuse("dev_name", "is a configuration of dev, which is missing")
+    _check_name(refuse, "name", spec.data, spec.name, spec.task)
+    _check_name(refuse, "dev_name", spec.dev, spec.dev_name)
+    for i, phase in enumerate(spec.phases or ()):
+        _check_name(refuse, f"phases.{i}.name", phase.data, phase.name, phase.task)
     if spec.eval_every and not spec.dev and "gsm8k" not in [spec.task, *(p.task for p in spec.phases or ())]:
         refuse(
             "eval_every", "looks at dev rows of GSM8K's columns, and no such rows are trained on; name dev"
@@ -112,6 +120,7 @@ def _check_sft(spec: Sft, refuse: Refuse) -> None:
 
 def _check_grpo(spec: Grpo, refuse: Refuse) -> None:
     _check_corpus(spec, refuse)
+    _check_name(refuse, "name", spec.data, spec.name)
     if spec.batch_size % spec.group_size:
         message = f"{spec.batch_size} completions are not whole groups of group_size {spec.group_size}"
         refuse("batch_size", message)
@@ -126,6 +135,7 @@ def _check_grpo(spec: Grpo, refuse: Refuse) -> None:
 
 def _check_verifier(spec: Verifier, refuse: Refuse) -> None:
     _check_corpus(spec, refuse)
+    _check_name(refuse, "name", spec.data, spec.name)
     generators = spec.generators or []
     if len(set(generators)) < len(generators):
         refuse("generators", "a stage is named twice; name each once")

@@ -265,7 +265,9 @@ class Eval:
     samples: Count0 = 0  # sampled answers a problem, beside the greedy one
     temperature: Positive = 0.7  # of the samples
     verifier: Name | None = None  # the stage whose verifier scores the samples, of the same arm
-    sampled: list[Name] | None = None  # the stages after which samples are drawn; all if not said
+    sampled: Annotated[list[Name], Field(min_length=1)] | None = (
+        None  # the stages after which samples are drawn; all if not said
+    )
 
 
 @strict

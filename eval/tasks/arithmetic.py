@@ -23,7 +23,7 @@ def generate(split: str, n: int, seed: int, name: str | None) -> Iterator[dict]:
 def grade(completion: str, gold: str) -> dict:
     """{answer, correct, digit_match, length_off} of a reply."""
     graded = probes.grade(completion, gold)
-    return graded | nearness(graded["answer"], gold)
+    return graded | nearness(gold if graded["correct"] else graded["answer"], gold)  # 3.40 is 3.4
 
 
 def nearness(answer: str | None, gold: str) -> dict:

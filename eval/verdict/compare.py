@@ -163,7 +163,8 @@ def _ladder(study: Study) -> dict | None:
     if (result := ladder.ratio(study)) is None:
         return None
     asked = study.question
-    return result | {"top": contrast(study, *asked.contrast, result["stages"][-1])}
+    top = ladder.top(study, result["stages"])
+    return result | {"top": contrast(study, *asked.contrast, top)}
 
 
 def _problems(study: Study) -> dict[str, str]:

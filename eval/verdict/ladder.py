@@ -64,6 +64,12 @@ def ratio(study: Study) -> dict | None:
     return result
 
 
+def top(study: Study, stages: list[str]) -> str:
+    """The stage that trains longest, by the arms that have got so far; the last one where none has."""
+    flops = {name: max(arm.training_flops(name) or 0.0 for arm in study.arms) for name in stages}
+    return max(reversed(stages), key=flops.__getitem__)
+
+
 def curve(arm: Arm, stages: list[str], metric: Metric) -> list[tuple[float, float]] | None:
     """(log FLOPs, accuracy) of each stage of the ladder; None where one is missing."""
     if not all(has(arm, name, metric) for name in stages):

@@ -10,6 +10,7 @@
 Lengths are drawn evenly, then, for sums and differences, how many columns carry: with digits drawn at random a
 long sum without a carry would hardly ever come. Both operands of up to TRAINED digits: training knows such
 lengths, and one pair in five of them is kept for the test (single digits apart, which are a table to be known).
+Other generated text (documents, `worked`) keeps no such pairs apart: mixed in, it shows some of the test's.
 In the test, half of the problems have an operand that is longer than any in training (`seen` is False).
 """
 

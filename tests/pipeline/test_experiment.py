@@ -89,7 +89,34 @@ WRONG = [
     ("eval.temperature=1.0", "eval.temperature: is of samples, and none are drawn; set eval.samples"),
     ("eval.verifier=grpo", "eval.verifier: is of samples, and none are drawn; set eval.samples"),
     ("eval.sampled=[grpo]", "eval.sampled: is of samples, and none are drawn; set eval.samples"),
-    ("eval.sets={a.mean: {task: gsm8k, data: sample, split: test}}", "eval.sets.a.mean: is how a metric of"),
+    ("eval.sets={a.mean: {task: gsm8k, data: sample, split: test}}", "eval.sets.a.mean: is how a metric is"),
+    ("eval.sets={a.gold_bits: {task: gsm8k, data: sample, split: test}}", "eval.sets.a.gold_bits: is how a"),
+    (
+        "eval.sets.g={task: arithmetic, data: sample, split: test, name: arithmetic_ad}",
+        "eval.sets.g: sample: arith",
+    ),
+    (
+        "eval.sets.g={task: arithmetic, data: sample, split: validation}",
+        "eval.sets.g: sample: arithmetic rows have",
+    ),
+    (
+        "eval.sets.g={task: hellaswag, data: sample, split: validation, name: a}",
+        "eval.sets.g: sample: hellaswag r",
+    ),
+    ("stages.sft_gsm8k.name=bogus", "stages.sft_gsm8k.name: there are none named 'bogus'"),
+    (
+        "stages.sft_gsm8k.name=arithmetic_7-8",
+        "stages.sft_gsm8k.name: training has operands of up to 6 digits",
+    ),
+    (
+        "stages.sft_tinygsm.name=worked",
+        "stages.sft_tinygsm.name: there are none named 'worked'; remove the name",
+    ),
+    ("stages.grpo.name=bogus", "stages.grpo.name: there are none named 'bogus'"),
+    (
+        "stages.sft_curriculum.phases=[{task: gsm8k, data: sample, name: bogus, examples: 900}]",
+        "stages.sft_curriculum.phases.0.name: there are none named 'bogus'",
+    ),
     ("compare.metric=word_problems.maj@16", "'word_problems.maj@16' is of samples, and none are drawn"),
     (
         "compare.metric=word_problems.best@16",

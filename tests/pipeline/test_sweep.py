@@ -104,7 +104,7 @@ WRONG = {
     "stage: prepare": "sweep.stage: 'prepare' is not a stage with a learning rate",
     "after: pretrain": "sweep.after: 'pretrain' is not a stage with a model",
     "stage: grpo": "sweep.after: 'export' does not come from 'grpo'",
-    "lr: [1e-3, 1e-3]": "sweep: a value or a seed is named twice",
+    "lr: [1e-3, 1.0000001e-3]": "sweep: a value (to six digits) or a seed is named twice",
     "lr: [1e-3]": "sweep.lr",
     "lr: [1e-9, 1e-3]": "sweep.lr: 1e-09 is below pretrain's min_lr",
     "seeds: [0, 101]": "sweep.seeds: 0 is also judged; choose on other seeds",

@@ -46,6 +46,12 @@ def test_how_near_an_answer_comes_is_counted_in_digits(answer, gold, digit_match
     assert nearness(answer, gold) == {"digit_match": digit_match, "length_off": length_off}
 
 
+def test_an_answer_that_is_right_matches_in_every_digit():
+    (item,), _ = read(tasks.get("arithmetic"), [{"question": "What is 1.7 * 2?", "answer": "3.4"}])
+    graded = item.grade("3.40", item.gold)
+    assert graded["correct"] and (graded["digit_match"], graded["length_off"]) == (1.0, 0)
+
+
 def test_every_name_of_the_registry_is_a_benchmark_that_imports_no_torch():
     for name in tasks.NAMES:
         task = tasks.get(name)

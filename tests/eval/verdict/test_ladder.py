@@ -73,6 +73,11 @@ def test_a_run_that_does_not_reach_the_accuracy_is_named_and_not_left_out():
     assert "no ratio (treated-s1 does not cross it" in words.ladder({"ladder": result})
 
 
+def test_the_top_is_the_stage_that_trains_longest_in_whatever_order():
+    made = study(1.2, np.random.default_rng(1))
+    assert {ladder.top(made, stages) for stages in (STAGES, STAGES[::-1], ["huge", "small"])} == {"huge"}
+
+
 def test_the_ladder_in_words():
     made = study(1.2, np.random.default_rng(1))
     made.experiment.compare.contrast = ("treated", "control")
@@ -88,6 +93,7 @@ def test_the_ladder_in_words():
 
 
 @pytest.mark.parametrize("stages, message", [
+    ("[export, export]", "compare.ladder.stages: a stage is named twice"),
     ("[export, nowhere]", "compare.ladder.stages: 'nowhere' is not a stage with a model"),
     ("[export, sft_tinygsm]", "'export' and 'sft_tinygsm' differ in more than their budgets: sft."),
 ])  # fmt: skip
