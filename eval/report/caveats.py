@@ -49,7 +49,8 @@ def _skipped(study: Study) -> list[str]:
 
 def _swept(study: Study) -> list[str]:
     """What a sweep has chosen, and whether its values were wide enough."""
-    asked, done = study.experiment.sweep, sweep.read(study.experiment.name)
+    asked = study.experiment.sweep
+    done = sweep.read(study.experiment.name) if asked else None
     if asked is None or done is None:
         return []
     chosen = ", ".join(f"{name} {lr:g}" for name, lr in done["chosen"].items())

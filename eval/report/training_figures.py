@@ -185,7 +185,8 @@ def prompts(study: Study, content: dict) -> Figure:
 
 
 def swept(study: Study, content: dict) -> Figure:
-    asked, done, rows = study.experiment.sweep, sweep.read(study.experiment.name), []
+    asked, rows = study.experiment.sweep, []
+    done = sweep.read(study.experiment.name) if asked else None
     for condition, scores in done["scores"].items() if asked and done else ():
         for score in scores:
             rows.append([condition, None, score["lr"], score["mean"]])
