@@ -21,13 +21,13 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from model import GPTConfig
 from pipeline.errors import UserError, cli
-from pipeline.experiment import add_experiment_arguments, load
+from pipeline.experiment import add_experiment_arguments
 from pipeline.sections import Pretrain
-from scripts.bench.pretrain import Contender
-from tokenizer.conditions import Condition
+from scripts.bench.pretrain import Contender, measured
 
 TURNS = 5
 SECONDS = 8.0  # of nanoGPT's iterations in a turn, about
@@ -98,8 +98,6 @@ def compare(checkout: Path, config: GPTConfig, spec: Pretrain, threads: int) -> 
 
 def processor() -> str:
     """The processor's name and the widest vectors that PyTorch uses on it."""
-    import torch
-
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return f"{names[0] if names else 'CPU'}, {torch.backends.cpu.get_cpu_capability()}"
@@ -117,12 +115,7 @@ def main(argv: list[str] | None = None) -> None:
     checkout = args.nanogpt.resolve()
     if not (checkout / "train.py").is_file():
         raise UserError(f"{checkout}: holds no train.py; name a checkout of nanoGPT")
-    experiment = load(args.experiment, args.set, args.name)
-    spec = next((spec for spec in experiment.stages.values() if spec.run == "pretrain"), None)
-    if spec is None:
-        raise UserError(f"{args.experiment}: has no pretrain stage to measure; name a file that has")
-    condition = Condition.of(experiment, next(iter(experiment.conditions)))
-    config = GPTConfig(condition.size, spec.n_layer, spec.n_head, spec.n_embd, spec.block_size)
+    _, config, spec = measured(args)
     print(f"{processor()}; {spec.batch_size * spec.block_size:,} tokens a step, fp32; milliseconds of a step")
     print("threads            ours   nanoGPT   times as fast (turns)")
     for threads in THREADS:

@@ -201,6 +201,16 @@ def best_reference(config: GPTConfig, spec: Pretrain) -> int:
     return max(rates, key=rates.get)
 
 
+def measured(args: argparse.Namespace) -> tuple[Condition, GPTConfig, Pretrain]:
+    """The first condition, the model and the stage of an experiment that pretrains. Raises UserError without one."""
+    experiment = load(args.experiment, args.set, args.name)
+    spec = next((spec for spec in experiment.stages.values() if spec.run == "pretrain"), None)
+    if spec is None:
+        raise UserError(f"{args.experiment}: has no pretrain stage to measure; name a file that has")
+    condition = Condition.of(experiment, next(iter(experiment.conditions)))
+    return condition, GPTConfig(condition.size, spec.n_layer, spec.n_head, spec.n_embd, spec.block_size), spec
+
+
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m scripts.bench.pretrain",
@@ -212,12 +222,7 @@ def main(argv: list[str] | None = None) -> None:
         "--gains", action="store_true", help="also leave out, one at a time, what makes CPUs fast"
     )
     args = parser.parse_args(argv)
-    experiment = load(args.experiment, args.set, args.name)
-    spec = next((spec for spec in experiment.stages.values() if spec.run == "pretrain"), None)
-    if spec is None:
-        raise UserError(f"{args.experiment}: has no pretrain stage to measure; name a file that has")
-    condition = Condition.of(experiment, next(iter(experiment.conditions)))
-    config = GPTConfig(condition.size, spec.n_layer, spec.n_head, spec.n_embd, spec.block_size)
+    condition, config, spec = measured(args)
     with torch.device("meta"):
         network = GPT(config)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
