@@ -1,9 +1,11 @@
 """Where a difference of the miniature studies comes from: the paired contrast by what an item's solution holds.
 
     python -m scripts.strata experiments/results/miniature_compute/outcomes.parquet
+    python -m scripts.strata WITH_SUMS/outcomes.parquet --less WITHOUT/outcomes.parquet    # what changes a difference
 
-Post hoc: none of these strata was registered. Intervals are 95% t intervals over the seeds' paired differences;
-unlike the verdict's they leave out the sampling of problems. Items are those of `name: worked`, test split.
+Of miniature_compute.yaml these strata are post hoc; miniature_mechanism.yaml registered two of them. Intervals are 95% t
+intervals over the seeds' paired differences; unlike the verdict's they leave out the sampling of problems. With `--less`
+the last column is the difference of two studies' differences, paired by seed. Items are those of `name: worked`, test split.
 """
 
 import argparse
@@ -14,7 +16,7 @@ import numpy as np
 import pyarrow.parquet as parquet
 from scipy import stats
 
-from eval.tasks.gsm8k import question_id
+from eval.tasks.task import item_id
 from pipeline.errors import UserError, cli
 from pipeline.sample.worked import worked
 from tokenizer.vocabularies import multiplication
@@ -69,31 +71,47 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("outcomes", type=Path)
     parser.add_argument("--treated", default="mul_tokens")
     parser.add_argument("--control", default="baseline")
+    parser.add_argument("--less", type=Path, help="outcomes of the study whose differences are taken away")
     args = parser.parse_args(argv)
-    outcomes = read(args.outcomes)
-    items = {question_id(row["question"]): row for row in worked("test", ITEMS, 0)}
-    if unknown := {key for answers in outcomes.values() for key in answers} - items.keys():
-        raise UserError(f"{args.outcomes}: {len(unknown)} items are not those of the generated test split")
+    pair = (args.treated, args.control)
+    items = {item_id(row["question"]): row for row in worked("test", ITEMS, 0)}
+    studies = [read(path) for path in (args.outcomes, args.less) if path]
+    for path, outcomes in zip((args.outcomes, args.less), studies):
+        if unknown := {key for answers in outcomes.values() for key in answers} - items.keys():
+            raise UserError(f"{path}: {len(unknown)} items are not those of the generated test split")
     seeds = sorted(
-        seed for name, seed in outcomes if name == args.treated and (args.control, seed) in outcomes
+        seed
+        for name, seed in studies[0]
+        if name == args.treated and all((each, seed) in outcomes for outcomes in studies for each in pair)
     )
     if len(seeds) < 2:
-        raise UserError(f"{args.outcomes}: has no two pairs of {args.treated} and {args.control}")
-    print(f"| {len(seeds)} pairs | items | {args.treated} | {args.control} | points [95%] |")
-    print("| --- | --- | --- | --- | --- |")
+        where = f"{args.outcomes} and {args.less}: share" if args.less else f"{args.outcomes}: has"
+        raise UserError(f"{where} no two pairs of {args.treated} and {args.control}")
+    print(
+        f"| {len(seeds)} pairs | items | {args.treated} | {args.control} | points [95%] |"
+        + " change |" * bool(args.less)
+    )
+    print("| --- | --- | --- | --- | --- |" + " --- |" * bool(args.less))
     for name, belongs in strata().items():
         keys = [key for key, row in items.items() if belongs(row)]
-        right = {
-            condition: 100 * np.array([np.mean([outcomes[condition, s][key] for key in keys]) for s in seeds])
-            for condition in (args.treated, args.control)
-        }
-        differences = right[args.treated] - right[args.control]
-        half = stats.t.ppf(0.975, len(seeds) - 1) * differences.std(ddof=1) / len(seeds) ** 0.5
-        mean = differences.mean()
-        accuracies = " | ".join(f"{right[condition].mean():.1f}%" for condition in right)
-        print(
-            f"| {name} | {len(keys)} | {accuracies} | {mean:+.1f} [{mean - half:+.1f}, {mean + half:+.1f}] |"
-        )
+        right = [
+            {
+                each: 100 * np.array([np.mean([outcomes[each, s][key] for key in keys]) for s in seeds])
+                for each in pair
+            }
+            for outcomes in studies
+        ]
+        differences = [accuracy[args.treated] - accuracy[args.control] for accuracy in right]
+        accuracies = " | ".join(f"{right[0][each].mean():.1f}%" for each in pair)
+        columns = [interval(differences[0])] + [interval(differences[0] - less) for less in differences[1:]]
+        print(f"| {name} | {len(keys)} | {accuracies} | {' | '.join(columns)} |")
+
+
+def interval(differences: np.ndarray) -> str:
+    """A mean over seeds with its 95% t interval, in points."""
+    mean = differences.mean()
+    half = stats.t.ppf(0.975, len(differences) - 1) * differences.std(ddof=1) / len(differences) ** 0.5
+    return f"{mean:+.1f} [{mean - half:+.1f}, {mean + half:+.1f}]"
 
 
 if __name__ == "__main__":
