@@ -98,6 +98,11 @@ class Rollouts:
         gold = self.gold[tuple(prompt)]
         return [rewards.total(self.terms, rewards.read(self.encoder, ids, gold)) for ids in group]
 
+    def repeated(self) -> float:
+        """The share of the last step's completions that repeat themselves, whatever they are rewarded for."""
+        texts = [self.encoder.render(ids) for _, group in self.groups for ids in group]
+        return sum(map(rewards.loops, texts)) / len(texts)
+
     def cost(self, trained: int) -> dict[str, float]:
         """Completions and tokens trained on and tokens sampled, by the log, so of a resumed run's every step; and
         FLOPs, of which sampling a token takes a forward pass, a third. Samples that chose the prompts are apart."""

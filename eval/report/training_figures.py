@@ -152,15 +152,15 @@ def rewards(study: Study, content: dict) -> Figure:
     wanted = [key for key in keys if key.startswith("reward") and key != "reward_std"]
     for key in [
         *wanted,
-        *(key for key in ("zero_variance", "length", "clipped", "entropy", "kl") if key in keys),
+        *(key for key in ("zero_variance", "repeated", "length", "clipped", "entropy", "kl") if key in keys),
     ]:
         for name, *point in _curve(study, "grpo", key, conditions):
             rows.append([f"{name}: {key.replace('_', ' ')}", *point])
     return Figure(
         "rewards", "Reinforcement learning", "lines", "Rewards and what else GRPO logged",
         f"Means over the completions of a step, or of several steps where there are more than {POINTS}. Zero"
-        " variance: the share of groups whose rewards are all equal, so that they teach nothing. Clipped:"
-        " the share of completions that did not end.",
+        " variance: the share of groups whose rewards are all equal, so that they teach nothing. Repeated:"
+        " of completions with a run of words five times over. Clipped: of those that did not end.",
         ["measure", "condition", "seed", "step", "value"], rows,
         dict(facet="measure", series="condition", x="step", value="value", format="number", x_label="step"),
     )  # fmt: skip

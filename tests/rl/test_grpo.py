@@ -109,6 +109,13 @@ def record(directory):
 # --- the stage ----------------------------------------------------------------------------------------------
 
 
+def test_every_completion_that_repeats_itself_is_counted_whatever_it_earns():
+    looping, fine = ["we buy "] * 6, ["we ", "buy ", "pens"]
+    groups = [([1], [looping, fine]), ([2], [fine, fine])]
+    made = SimpleNamespace(encoder=SimpleNamespace(render="".join), groups=groups)
+    assert rollouts.Rollouts.repeated(made) == 0.25
+
+
 def test_training_raises_the_reward(run):
     directory = run(learn={"steps": 12, "batch_size": 32, "group_size": 8, "micro_batch": 16, "lr": 1e-2})
     metrics = lines(directory / "metrics.jsonl")
@@ -116,7 +123,17 @@ def test_training_raises_the_reward(run):
     rewarded = [line["reward"] for line in metrics]
     assert sum(rewarded[-3:]) > 2 * sum(rewarded[:3])
     assert rewarded == [line["reward_correct"] for line in metrics]
-    for key in ("loss", "lr", "grad_norm", "zero_variance", "resampled", "clipped", "entropy", "length"):
+    for key in (
+        "loss",
+        "lr",
+        "grad_norm",
+        "zero_variance",
+        "repeated",
+        "resampled",
+        "clipped",
+        "entropy",
+        "length",
+    ):
         assert all(line[key] is not None for line in metrics), key
 
     model = GPT.from_directory(directory / "model")
