@@ -1,5 +1,6 @@
 """What makes a result: commit, source, versions, hardware; for people, nothing is compared with it."""
 
+import contextlib
 import functools
 import importlib.metadata
 import os
@@ -24,14 +25,13 @@ APART = {
 
 def provenance() -> dict:
     """As of now, which has to be the start of a stage: what is committed while it runs has made nothing of it."""
-    installed = {p.metadata["Name"]: p.version for p in importlib.metadata.distributions()}
     return code() | {
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "started": round(time.time(), 3),
         "host": socket.gethostname(),
         "platform": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         "cores": os.cpu_count(),
-        "versions": {name: installed[name] for name in PACKAGES if name in installed},
+        "versions": _versions(),
     }
 
 
@@ -44,6 +44,14 @@ def code() -> dict:
         "uncommitted": None if changes is None else bool(changes),
         "source": source_hash(),
     }
+
+
+def _versions() -> dict[str, str]:
+    versions = {}
+    for name in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return versions
 
 
 def hardware() -> dict:

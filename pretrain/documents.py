@@ -31,6 +31,7 @@ from tokenizer.conditions import Condition
 from tokenizer.encode import Encoder
 
 CHUNK = 1_000_000  # bytes of text, about, that a worker encodes at once
+READ = 2**20  # bytes of a file that are read at once
 DRILLS = 8  # exercises in one drill document
 FRESH = 1_000_000  # chunks of a corpus, more than there ever are: those of the next one get other drills
 MOST_IDS = 2**16  # of uint16, which would wrap without a word
@@ -73,12 +74,14 @@ class Chunk(NamedTuple):
     group: int = 0
     start: int = 0
     stop: int = 0
-    texts: tuple[str | None, ...] = ()
+    texts: tuple[str | bytes | None, ...] = ()
 
-    def documents(self) -> list:
+    def read(self) -> "Chunk":
+        """The same with its texts. Chunks of a row group are read in their order, and not all need be."""
         if self.file is None:
-            return list(self.texts)
-        return _row_group(self.file, self.group).slice(self.start, self.stop - self.start).to_pylist()
+            return self
+        texts = _row_group(self.file, self.group, self.stop - self.start).take(self.start, self.stop)
+        return Chunk(self.number, self.size, texts=texts)
 
 
 def chunks(spec: Prepare, corpus: int = 0) -> Iterator[Chunk]:
@@ -127,11 +130,27 @@ def _is_text(kind: pa.DataType) -> bool:
     return kind in kinds or pa.types.is_dictionary(kind) and kind.value_type in kinds
 
 
-@lru_cache(maxsize=1)
-def _row_group(file: Path, group: int) -> pa.ChunkedArray:
-    with _readable(file):
-        column = pq.ParquetFile(file).read_row_group(group, columns=["text"], use_threads=False).column(0)
-    return column.cast(pa.large_binary())  # raw, so that invalid UTF-8 costs a document and not the file
+class _RowGroup:
+    """The texts of a row group in order, each read and decompressed once; `rows` of them are in memory."""
+
+    def __init__(self, file: Path, group: int, rows: int):
+        self.texts, self.at = self._texts(file, group, rows), 0
+
+    def _texts(self, file: Path, group: int, rows: int) -> Iterator[bytes | None]:
+        with _readable(file):
+            source = pq.ParquetFile(file, buffer_size=READ, pre_buffer=False)  # else all of it is read
+            for batch in source.iter_batches(rows, [group], ["text"], use_threads=False):
+                # raw, so that invalid UTF-8 costs a document and not the file
+                yield from batch.column(0).cast(pa.large_binary()).to_pylist()
+
+    def take(self, start: int, stop: int) -> tuple[bytes | None, ...]:
+        """Rows [start, stop), none of which was taken before."""
+        texts = tuple(itertools.islice(self.texts, start - self.at, stop - self.at))
+        self.at = stop
+        return texts
+
+
+_row_group = lru_cache(maxsize=1)(_RowGroup)
 
 
 @contextlib.contextmanager
@@ -173,7 +192,7 @@ def encode_chunk(recipe: Recipe, chunk: Chunk) -> Encoded:
     generated = drill_documents(chunk.number + FRESH * recipe.corpus, recipe.drills_name)
     drills, owed = (Document.of(drill.encode(), condition) for drill in generated), 0.0
     drill = next(drills) if recipe.drills else None
-    for document in chunk.documents():
+    for document in chunk.texts:
         text = _decode(document, condition, counts)
         if text is None:
             continue

@@ -77,7 +77,7 @@ def stretches(
             if number % n == i and shards.is_whole(directory, number):
                 yield number, None
             elif number % n == i:
-                yield from ((number, pool.submit(encode_chunk, recipe, chunk)) for _, chunk in group)
+                yield from ((number, pool.submit(encode_chunk, recipe, chunk.read())) for _, chunk in group)
 
     try:
         for number, group in itertools.groupby(_buffered(jobs(), AHEAD * workers), operator.itemgetter(0)):

@@ -15,7 +15,7 @@ import zipfile
 from functools import cache
 from pathlib import Path
 
-from tiktoken.load import data_gym_to_mergeable_bpe_ranks, read_file_cached
+from tiktoken.load import read_file_cached
 
 from pipeline.errors import UserError, cli
 from pipeline.files import ROOT
@@ -26,6 +26,9 @@ _FILES = {
     "vocab.bpe": "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5",
     "encoder.json": "196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783",
 }
+_VISIBLE = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+_HIDDEN = [byte for byte in range(256) if byte not in _VISIBLE]  # from U+0100 on, in order
+_PRINTABLE = {byte: chr(byte) for byte in _VISIBLE} | {byte: chr(256 + i) for i, byte in enumerate(_HIDDEN)}
 
 
 def _cache() -> Path:
@@ -44,27 +47,25 @@ def _require() -> None:
 
 @cache
 def ranks(base: int) -> dict[bytes, int]:
-    """Bytes → rank of the first `base` tokens of GPT-2's BPE."""
-    _require()
-    whole = data_gym_to_mergeable_bpe_ranks(
-        _URL + "vocab.bpe", _URL + "encoder.json", _FILES["vocab.bpe"], _FILES["encoder.json"]
-    )
-    return {token: rank for token, rank in whole.items() if rank < base}
+    """Bytes → rank of the first `base` tokens of GPT-2's BPE, as tiktoken makes them of the same two files.
+
+    It makes all 50,256 and holds encoder.json, which its hash pins, against vocab.bpe: a second in each process.
+    """
+    byte = {character: bytes([byte]) for byte, character in _PRINTABLE.items()}
+    merged = (b"".join(map(byte.__getitem__, left + right)) for left, right in merges(base))
+    return {token: rank for rank, token in enumerate([*byte.values(), *merged])}
 
 
 def vocabulary(base: int) -> dict[str, int]:
     """The same with tokens in GPT-2's printable alphabet, as vocab.json has them."""
-    visible = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    hidden = [byte for byte in range(256) if byte not in visible]  # from U+0100 on, in order
-    printable = {byte: chr(byte) for byte in visible} | {byte: chr(256 + i) for i, byte in enumerate(hidden)}
-    return {"".join(printable[byte] for byte in token): rank for token, rank in ranks(base).items()}
+    return {"".join(_PRINTABLE[byte] for byte in token): rank for token, rank in ranks(base).items()}
 
 
 def merges(base: int) -> list[tuple[str, str]]:
     """The first merges of vocab.bpe, in its printable alphabet: rank 256 + i is made by merge i."""
     _require()
     lines = read_file_cached(_URL + "vocab.bpe", _FILES["vocab.bpe"]).decode().split("\n")[1:-1]
-    return [(left, right) for left, right in map(str.split, lines[: base - 256])]
+    return [(left, right) for left, right in map(str.split, lines[: base - len(_PRINTABLE)])]
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -229,6 +229,21 @@ def test_odd_documents_are_counted_and_the_rest_is_kept(tmp_path, monkeypatch):
     assert len(texts) == 23
 
 
+def test_the_source_is_read_once_and_never_by_a_worker(tmp_path, monkeypatch):
+    """Else every worker would decompress every row group, and hold it."""
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    texts = [f"document {i} {'some words ' * 50}".encode() for i in range(100)]
+    path = parquet(tmp_path / "one.parquet", texts, group=100)
+    asked = spec(data="one.parquet")
+    there = list(documents.chunks(asked))
+    read = [chunk.read() for chunk in there[::2]]  # the others are on disk already, or another part's
+    assert len(read) > 3
+    assert [chunk.texts for chunk in read] == [tuple(texts[c.start : c.stop]) for c in there[::2]]
+    path.unlink()
+    encoded = documents.encode_chunk(documents.Recipe.of(asked, condition()), read[-1])
+    assert sum(len(block.docs) for block in encoded.blocks.values()) == len(read[-1].texts)
+
+
 def test_a_truncated_file_is_refused_by_name(tmp_path, monkeypatch):
     monkeypatch.setenv("DATA_DIR", str(tmp_path))
     path = parquet(tmp_path / "cut.parquet", [b"some words " * 50] * 100)

@@ -4,11 +4,12 @@ from functools import cache
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiktoken.load import data_gym_to_mergeable_bpe_ranks
 from transformers import AutoTokenizer
 
 from pipeline.conversation import SPEAKERS, as_text, conversation
 from pipeline.errors import UserError
-from tokenizer import chat, encode
+from tokenizer import chat, encode, gpt2
 from tokenizer.conditions import MODES, Condition
 from tokenizer.encode import Encoder
 
@@ -18,6 +19,14 @@ TEXT = "Each of 6 boxes holds 9 eggs: 6 * 9 = 54 eggs.\n\nnaïve 日本 <<6*9=54
 @cache
 def make(mode="token", base=4096, vocabulary="multiplication", numbers="bpe", group=None):
     return Encoder(Condition("any", mode, vocabulary, base, numbers=numbers, group=group, share=0.5))
+
+
+def test_ranks_are_those_that_tiktoken_makes_of_the_files():
+    ours = gpt2.ranks(50256)  # which says where tiktoken finds the files
+    files = [gpt2._URL + name for name in gpt2._FILES]
+    whole = data_gym_to_mergeable_bpe_ranks(*files, *gpt2._FILES.values())
+    assert ours == whole
+    assert gpt2.ranks(1024) == {token: rank for token, rank in whole.items() if rank < 1024}
 
 
 @pytest.mark.parametrize("mode", MODES)
