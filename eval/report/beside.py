@@ -11,6 +11,7 @@ def beside(contents: list[dict], answers: list[dict]) -> tuple[dict, dict]:
         "primary": None,
         "secondary": [],
         "by_stage": [],
+        "gains": [],
     }
     merged |= {"conditions": {}, "scores": {}, "figures": {}, "runs": [], "warnings": [], "unplanned": []}
     merged_answers: dict = {"sets": {}, "blocks": []}

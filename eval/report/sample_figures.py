@@ -1,6 +1,6 @@
 """What k samples of a problem are worth, over k: a panel for each way to use them, see eval/verdict/at_k.py."""
 
-from eval.report.figures import Figure
+from eval.report.figures import DIFFERENCE, ROLES, Figure
 from eval.verdict.metrics import find
 from eval.verdict.results import Study
 
@@ -37,6 +37,22 @@ def over_k(study: Study, content: dict) -> Figure:
         ["curve", "condition", "seed", "k", "accuracy", "low", "high", "floor"], rows,
         dict(facet="curve", series="condition", x="k", value="accuracy", low="low", high="high", format="percent",
              x_label="samples a problem, logarithmic", log=True),
+    )  # fmt: skip
+
+
+def gains(study: Study, content: dict) -> Figure:
+    rows = []
+    for row in content["gains"]:
+        key = f"{row['choice']}, {row['of']}, {row['set']} after {row['stage']}"
+        if row["interval"]:
+            rows.append([key, None, row["gain"], *row["interval"], *row["equivalence"], None, None])
+            rows += [[key, int(seed), gain, *[None] * 6] for seed, gain in row["by_seed"].items()]
+    return Figure(
+        "gains", "Samples", "dots", "What choosing among all samples gains over drawing one",
+        "Accuracy of the chosen answer less the mean of the samples, for each condition and for the difference of"
+        " the two gains, paired by seed. Small marks are seeds. Thin: 95%, thick: 90%.",
+        ["choice", *DIFFERENCE], rows,
+        dict(group="choice", margin=content["question"]["margin"], format="points", **ROLES),
     )  # fmt: skip
 
 

@@ -52,6 +52,20 @@ def sample_rows(content: dict) -> Table:
     return [header, *body] if body else []
 
 
+def gain_rows(content: dict) -> Table:
+    """What choosing among all samples gains over drawing one, in points, by condition and between them."""
+    arms = dict.fromkeys(row["of"] for row in content["gains"])
+    by_choice: dict[tuple[str, ...], list[str]] = {}
+    for row in content["gains"]:
+        gain = difference(row["gain"], "points").replace("−", "-")
+        if row["interval"]:
+            low, high = (difference(x, "points").replace("−", "-") for x in row["interval"])
+            gain += f" [{low}, {high}]"
+        by_choice.setdefault((row["set"], row["stage"], row["choice"]), []).append(gain)
+    body = [[*key, *gains] for key, gains in by_choice.items()]
+    return [["set", "stage", "choice", *arms], *body] if body else []
+
+
 def strata_rows(content: dict) -> Table:
     """The primary metric on each stratum of problems apart, with how many there are; empty without strata."""
     scores, metric = content["scores"], content["question"]["set"]

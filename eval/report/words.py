@@ -201,6 +201,8 @@ def markdown(content: dict) -> str:
     parts.append(tables.markdown(tables.rows(content)))
     if sampled := tables.sample_rows(content):
         parts += ["What samples are worth:", tables.markdown(sampled)]
+    if gained := tables.gain_rows(content):
+        parts += ["What choosing among them gains over drawing one, in points:", tables.markdown(gained)]
     if strata := tables.strata_rows(content):
         title = f"{content['question']['set']} by kind of problem, with the number of problems:"
         parts += [title, tables.markdown(strata), content["figures"]["strata"]["note"]]

@@ -29,7 +29,7 @@ from eval.report import (
     words,
 )
 from eval.report import write as report
-from eval.verdict import ladder, stats
+from eval.verdict import gains, ladder, stats
 from eval.verdict.collect import collect
 from eval.verdict.contrasts import contrast, contrasts, floor
 from eval.verdict.metrics import find
@@ -47,7 +47,7 @@ MEANS = (
     "flexible",
 )
 FIGURES: tuple[Callable[[Study, dict], figures.Figure], ...] = (  # in the order of the page
-    figures.accuracy, figures.strata, figures.differences, figures.by_stage, sample_figures.over_k,
+    figures.accuracy, figures.strata, figures.differences, figures.by_stage, sample_figures.over_k, sample_figures.gains,
     training_figures.swept, training_figures.curves, training_figures.hellaswag,
     training_figures.dev_accuracy, training_figures.dev_likelihood, training_figures.model_bits,
     ladder_figures.climb, ladder_figures.ratio, compute_figures.accuracy, compute_figures.gold_bits, *grid_figures.FIGURES,
@@ -148,6 +148,7 @@ def build(study: Study) -> dict:
         "secondary": secondary,
         "ladder": _ladder(study),
         "by_stage": [contrast(study, *asked.contrast, name) for name in staged],
+        "gains": gains.gains(study),
         "scores": scores(study),
         "problems": _problems(study),
         "runs": [_run(arm) for arm in study.arms],
@@ -226,7 +227,7 @@ def _print(content: dict) -> None:
     if len(content["by_stage"]) > 1:
         print(f"{tables.text(tables.stage_rows(content))}\n")
     if sampled := tables.sample_rows(content):
-        print(f"samples [95%]\n{tables.text(sampled)}\n")
+        print(f"samples [95%]\n{tables.text(sampled)}\n\n{tables.text(tables.gain_rows(content))}\n")
     if strata := tables.strata_rows(content):
         print(f"{content['question']['set']} by stratum\n{tables.text(strata)}\n")
     for line in content["warnings"]:

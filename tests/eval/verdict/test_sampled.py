@@ -69,12 +69,34 @@ def test_what_samples_are_worth_is_compared_as_answers_are(drawn, metric):
     assert primary["problems"] == 40 and [each["stage"] for each in content["by_stage"]] == ["grpo"]
 
 
+def test_the_gain_of_choosing_is_that_over_the_mean_of_samples_and_its_difference_is_paired_by_seed(drawn):
+    content = built(drawn)
+    (maj,) = {row["choice"] for row in content["gains"]}
+    assert maj == "maj@8" and {row["stage"] for row in content["gains"]} == {"grpo"}
+    gains = {row["of"]: row for row in content["gains"]}
+    assert list(gains) == ["baseline", "mul_tokens", "mul_tokens − baseline"]
+    for condition in ("baseline", "mul_tokens"):
+        scores = content["scores"]["grpo"][condition]["samples"]
+        votes, mean = (scores[f"word_problems.{key}"]["by_seed"] for key in ("maj@8", "mean"))
+        assert gains[condition]["by_seed"] == pytest.approx({s: votes[s] - mean[s] for s in mean})
+    for row in gains.values():
+        low, high = row["interval"]
+        assert low < row["equivalence"][0] < row["gain"] < row["equivalence"][1] < high
+        assert row["gain"] == pytest.approx(np.mean(list(row["by_seed"].values())))
+    difference = gains["mul_tokens"]["gain"] - gains["baseline"]["gain"]
+    assert gains["mul_tokens − baseline"]["gain"] == pytest.approx(difference)
+
+
 def test_the_report_shows_accuracy_against_k_and_a_table(drawn, capsys):
     compare.main([str(drawn)])
     printed = capsys.readouterr().out
     header = next(line for line in printed.splitlines() if line.startswith("set "))
     assert header.split() == ["set", "stage", "condition", "mean", "pass@8", "maj@8", "floor"]
+    gains = next(line for line in printed.splitlines() if line.split()[2:3] == ["maj@8"])
+    assert gains.count("[") == 3, "of both conditions and of their difference"
+    assert "| word_problems | grpo | maj@8 |" in (results(drawn) / "report/report.md").read_text()
     content = read_json(results(drawn) / "report/report.json")
+    assert len(content["figures"]["gains"]["rows"]) == 3 * (1 + 3)  # means and seeds
     figure = content["figures"]["samples"]
     curves = {}
     for curve, condition, seed, k, accuracy, low, high, floor in figure["rows"]:
