@@ -160,11 +160,24 @@ def terms(name: str, fact_bonus: float = 0.0) -> dict[str, Reward]:
 
 
 def check(experiment, spec, refuse: Callable) -> None:
-    """A bonus for facts is for conditions whose facts can all be read back."""
+    """A bonus for facts is for conditions whose facts can all be read back, and rewards for answers in text."""
     for name in experiment.conditions if spec.fact_bonus else ():
         if not Condition.of(experiment, name).invertible:
-            said = f"condition '{name}' writes facts that cannot be read back; set it to 0"
-            refuse("fact_bonus", said)
+            message = f"condition '{name}' writes facts that cannot be read back; set it to 0"
+            refuse("fact_bonus", message)
+    above = [experiment.stages[name] for name in experiment.line(spec.parent)]
+    if _answers_in_programs(above):
+        message = f"'{spec.parent}' answers in programs, which rewards do not run, so it would never earn one"
+        refuse("from", f"{message}; take a stage that answers in text (answer_format: trace)")
+
+
+def _answers_in_programs(stages: Sequence) -> bool:
+    """Whether the last math that a model was trained on was programs; its stages, the nearest first."""
+    for spec in stages:
+        for each in reversed(getattr(spec, "phases", None) or [spec]):
+            if getattr(each, "task", "tulu") != "tulu":
+                return each.task == "tinygsm" and spec.answer_format == "program"
+    return False
 
 
 def total(chosen: dict[str, Reward], completion: Completion) -> float:

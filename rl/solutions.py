@@ -1,6 +1,6 @@
 """What a verifier learns from: solutions that generators sample, each with the grader's label.
 
-Problems come from the training rows, the dev rows apart. Sampling goes in chunks of problems, each written when it is
+Problems come from the training rows, without those that are held out. Sampling goes in chunks of problems, each written when it is
 labelled, so a stage that is killed goes on behind the last one; chance depends on the seed, the generator, the problem
 and the sample's number alone. Then equal solutions of a problem become one, and each problem keeps as many right ones as wrong ones:
 the label cannot be told from the question. samples.parquet has them all, those that were left out too.
@@ -54,13 +54,27 @@ class Solution(NamedTuple):
 
 
 def problems(run: Run, encoder: Encoder, context: int) -> tuple[list[Question], dict[str, int]]:
-    """The training problems to be solved, and how many were left out and why. Raises UserError where none fits."""
-    fitting, counts = prompts.draw(run, encoder, context, run.spec.problems)
-    if not fitting:
+    """The training problems to be solved, and how many were left out and why.
+
+    Generated rows repeat: every sum of two digits is in each split. What is held out is left out here, by the hash of the
+    question. Raises UserError where nothing is left.
+    """
+    left, counts = prompts.draw(run, encoder, context, run.spec.problems)
+    if not left:
         fit = f"none of {counts['drawn']} problems fits beside them in the context of {context}"
         run.refuse("max_new_tokens", f"{fit}; lower it")
-    refuse_held_out(run, [problem.id for problem in fitting])
-    return fitting, counts
+    for where, apart in _held_out(run).items():
+        kept = [problem for problem in left if problem.id not in apart]
+        if kept != left:
+            counts[f"left out because of {where}"] = len(left) - len(kept)
+        if not kept:
+            message = (
+                f"all {len(left)} problems that could be drawn are of {where}, which a verifier may not see"
+            )
+            run.refuse("data", f"{message}; take other data, or another set")
+        left = kept
+    refuse_held_out(run, [problem.id for problem in left])
+    return left, counts
 
 
 def refuse_held_out(run: Run, ids: Sequence[str]) -> None:

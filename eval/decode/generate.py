@@ -262,7 +262,7 @@ class Choice:
             self.finite &= best.isfinite().all()
             return tokens[:, None].expand(keys.shape)
         # By the inverse of the distribution: one uniform number a reply in the place of one for every id.
-        below = logits.float().div_(self.temperature).softmax(-1)
+        below = (logits.float() / self.temperature).softmax(-1)  # a softmax in place would copy the slice
         torch.cumsum(below, -1, out=below)
         total = below[:, -1:]
         self.finite &= total.isfinite().all()

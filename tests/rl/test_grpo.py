@@ -1,7 +1,9 @@
+import contextlib
 import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -447,6 +449,38 @@ def test_prompts_that_do_not_fit_are_left_out_and_counted(run):
 def test_the_file_is_refused(write, changes, message):
     with pytest.raises(UserError, match=f"small.yaml: stages.grpo.{message}"):
         load(write(grpo=changes))
+
+
+SFT = {
+    "run": "sft", "from": "base", "task": "tinygsm", "data": "sample", "answer_format": "program", "examples": 8,
+    "batch_size": 8, "micro_batch": 8, "max_length": 64, "lr": 1e-3, "schedule": "constant", "warmup": 0,
+    "weight_decay": 0.0, "precision": "fp32",
+}  # fmt: skip
+PHASES = [{"task": task, "data": "sample", "examples": 8} for task in ("gsm8k", "tinygsm")]
+CURRICULUM = SFT | {"task": "curriculum", "data": None, "examples": None}
+
+
+@pytest.mark.parametrize(
+    "sft, refused",
+    [
+        (SFT, True),
+        (SFT | {"answer_format": "trace"}, False),
+        (CURRICULUM | {"phases": PHASES}, True),
+        (CURRICULUM | {"phases": PHASES[::-1]}, False),
+    ],
+)
+def test_a_stage_that_answers_in_programs_is_refused_however_far_above(write, sft, refused):
+    """Nothing runs a rollout, so none could earn a reward."""
+    chat = SFT | {"task": "tulu", "from": "sft", "answer_format": "trace"}
+    for between in ({}, {"chat": chat}, {"first": SPEC | {"from": "sft"}}):
+        path = Path(write())
+        content = yaml.safe_load(path.read_text())
+        content["stages"] |= {"sft": sft, **between}
+        content["stages"]["grpo"] = SPEC | {"from": list(content["stages"])[-1]}
+        path.write_text(yaml.safe_dump(content, sort_keys=False))
+        message = r"stages.(first|grpo).from: '\w+' answers in programs"
+        with pytest.raises(UserError, match=message) if refused else contextlib.nullcontext():
+            load(path)
 
 
 @pytest.mark.parametrize("mode", ["placebo", "value"])

@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from transformers import GPT2Config, GPT2ForTokenClassification, GPT2LMHeadModel, TrainingArguments
 
 from eval.rerank import Reranker
-from eval.tasks import gsm8k
+from eval.tasks import arithmetic, gsm8k
 from eval.tasks.task import load as load_items
 from pipeline import stage
 from pipeline.errors import UserError
@@ -319,24 +319,45 @@ def directory_of_data():
     return data_dir()
 
 
-def test_a_test_question_among_the_training_rows_is_refused_before_any_sampling(run, monkeypatch):
+def test_a_test_question_among_the_training_rows_is_left_out_and_counted(run, scripted, capsys):
+    leak = all_problems("train")[:3]
+    directory = run(sets=set_of(leak), leaky={"problems": None, "samples": 2})
+    asked = set(pq.read_table(directory / "samples.parquet")["id"].to_pylist())
+    assert len(asked) == len(PRODUCTS) - 500 - 3 and not asked & {each.id for each in leak}
+    assert record(directory)["samples"]["left out because of eval.sets.leak"] == 3
+    assert "3 left out because of eval.sets.leak" in capsys.readouterr().err
+
+
+def set_of(problems):
+    rows = [{"question": each.question, "answer": f"#### {each.gold}"} for each in problems]
+    (directory_of_data() / "leak.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return {"leak": {"task": "gsm8k", "data": "leak.jsonl", "split": "test"}}
+
+
+def test_test_questions_alone_are_refused_before_any_sampling(run, monkeypatch):
     monkeypatch.setattr(solutions.Decoder, "generate", None)
-    leak = all_problems("train")[0]
-    row = {"question": leak.question, "answer": f"#### {leak.gold}"}
-    (directory_of_data() / "leak.jsonl").write_text(json.dumps(row))
-    sets = {"leak": {"task": "gsm8k", "data": "leak.jsonl", "split": "test"}}
-    with pytest.raises(UserError, match="stages.leaky.data: 1 of its problems are of eval.sets.leak"):
-        run(sets=sets, leaky={"problems": None})
+    with pytest.raises(UserError, match="stages.leaky.data: all 220 problems .* are of eval.sets.leak"):
+        run(sets=set_of(all_problems("train")), leaky={"problems": None})
 
 
-def test_a_dev_question_is_refused_by_its_hash_wherever_it_came_from(run, scripted, monkeypatch):
-    """Should the rows ever be cut otherwise, nothing is sampled; should samples of one come in, nothing is trained."""
+def test_a_grid_whose_small_sums_are_in_every_split_has_a_verifier(write, runs):
+    sets = {"sums": {"task": "arithmetic", "data": "sample", "split": "test"}}
+    grid = {"data": "sample", "name": "arithmetic", "problems": None}
+    experiment = load(write(sets=sets, grid=grid))
+    run = SimpleNamespace(spec=experiment.stages["grid"], name="grid", seed=0, experiment=experiment)
+    left, counts = solutions.problems(run, encode.for_run(experiment, "arm"), 96)
+    assert 0 < counts["left out because of eval.sets.sums"] == counts["drawn"] - len(left)
+    assert not {each.id for each in left} & {
+        each.id for each in load_items(arithmetic.TASK, "sample", "test")[0]
+    }
+
+
+def test_a_dev_question_is_known_by_its_hash_wherever_it_came_from(run, scripted, monkeypatch):
+    """Should the rows ever be cut otherwise, none is sampled; should samples of one come in, nothing is trained."""
     everything = list(load_rows("products.jsonl", gsm8k.FORMAT, "train"))
     monkeypatch.setattr(prompts, "training_rows", lambda *args, **kwargs: everything)
-    with monkeypatch.context() as patch:
-        patch.setattr(solutions.Decoder, "generate", None)
-        with pytest.raises(UserError, match=r"stages.leaky.data: \d+ of its problems are of the dev rows"):
-            run(leaky={"problems": None})
+    directory = run(cut={"problems": None, "samples": 2})
+    assert record(directory)["samples"]["left out because of the dev rows"] == 500
     monkeypatch.setattr(verifier_trainer, "fit", None)
     draw = prompts.draw
     monkeypatch.setattr(solutions, "problems", lambda run, *a: draw(run, *a, None))
