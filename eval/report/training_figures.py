@@ -5,11 +5,9 @@ from collections.abc import Iterable, Iterator
 
 from eval.report.figures import Figure, short, with_mean
 from eval.verdict.metrics import find
-from eval.verdict.results import Study
+from eval.verdict.results import POINTS, Study
 from pipeline import sweep
 from tokenizer.conditions import Condition
-
-POINTS = 60  # of a curve, at most: a longer one is averaged over neighbouring steps
 
 
 def invertible(study: Study, condition: str) -> bool:
@@ -21,22 +19,13 @@ def _curve(study: Study, kind: str, key: str, conditions: Iterable[str]) -> Iter
     for name in (n for n in study.experiment.stages if study.experiment.kind(n) == kind):
         for condition in conditions:
             arms = [arm for arm in study.arms if arm.condition == condition]
-            lines = {
-                arm.seed: [(m["step"], m[key]) for m in arm.results[name].metrics if key in m] for arm in arms
-            }
-            lines = {seed: thinned(line) for seed, line in lines.items() if line}
+            curves = {arm.seed: arm.results[name].curves.get(key) for arm in arms}
+            lines = {seed: [(step, short(v)) for step, v in line] for seed, line in curves.items() if line}
             for seed, line in lines.items():
                 yield from ([name, condition, seed, *point] for point in line)
             if len({tuple(step for step, _ in line) for line in lines.values()}) == 1:
                 for points in zip(*lines.values()):
                     yield [name, condition, None, points[0][0], short(statistics.fmean(v for _, v in points))]
-
-
-def thinned(line: list[tuple[int, float]]) -> list[tuple[int, float]]:
-    """Means over neighbouring points, each at its last step."""
-    size = -(-len(line) // POINTS)
-    parts = [line[i : i + size] for i in range(0, len(line), size)]
-    return [(part[-1][0], short(statistics.fmean(value for _, value in part))) for part in parts]
 
 
 def curves(study: Study, content: dict) -> Figure:
@@ -109,13 +98,7 @@ def _looks(study: Study, content: dict, measures: dict[str, str]) -> list[list]:
 
 
 def dev_accuracy(study: Study, content: dict) -> Figure:
-    keys = {
-        key
-        for arm in study.arms
-        for result in arm.results.values()
-        for line in result.metrics
-        for key in line
-    }
+    keys = {key for arm in study.arms for result in arm.results.values() for key in result.curves}
     sampled = sorted((key for key in keys if key.startswith("dev_pass@")), key=lambda key: (len(key), key))
     measures = {"dev_accuracy": "greedy"} | {key: key.removeprefix("dev_") for key in sampled}
     measures["dev_verified"] = "right told from wrong"
@@ -147,7 +130,7 @@ def rewards(study: Study, content: dict) -> Figure:
     keys = dict.fromkeys(
         key
         for arm in study.arms for name, result in arm.results.items() if study.experiment.kind(name) == "grpo"
-        for line in result.metrics[:1] for key in line
+        for key in result.curves
     )  # fmt: skip
     wanted = [key for key in keys if key.startswith("reward") and key != "reward_std"]
     for key in [

@@ -1,6 +1,7 @@
 """What an experiment has on disk, as the report reads it: a study of arms, each with the results of its stages."""
 
 import json
+import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,6 +18,8 @@ from pipeline.experiment import Experiment
 from pipeline.files import read_json, sha256
 from pipeline.kinds import MODEL_KINDS
 from pipeline.sections import Compare
+
+POINTS = 60  # of a curve, at most: a longer one is averaged over neighbouring steps
 
 
 class Items(NamedTuple):
@@ -56,13 +59,26 @@ class Result:
         return content
 
     @cached_property
-    def metrics(self) -> list[dict]:
-        """The lines of metrics.jsonl."""
+    def curves(self) -> dict[str, list[tuple[int, float]]]:
+        """Each measure of metrics.jsonl over the steps that logged it, thinned: what a further arm takes of memory does
+        not grow with its training."""
         path = self.directory / "metrics.jsonl"
         if not self.identity or not path.exists():
-            return []
-        lines = path.read_bytes().splitlines()
-        return [_metrics(line, f"{path}:{number}") for number, line in enumerate(lines, 1)]
+            return {}
+        curves: dict[str, list[tuple[int, float]]] = {}
+        with path.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                content = _metrics(line, f"{path}:{number}")
+                for key, value in content.items():
+                    curves.setdefault(key, []).append((content["step"], value))
+        return {key: thinned(curve) for key, curve in curves.items() if key != "step"}
+
+
+def thinned(curve: list[tuple[int, float]]) -> list[tuple[int, float]]:
+    """Means over neighbouring points, each at its last step."""
+    size = -(-len(curve) // POINTS)
+    parts = [curve[i : i + size] for i in range(0, len(curve), size)]
+    return [(part[-1][0], statistics.fmean(value for _, value in part)) for part in parts]
 
 
 def _metrics(line: bytes, where: str) -> dict:

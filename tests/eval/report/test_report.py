@@ -12,7 +12,7 @@ import pyarrow.parquet as parquet
 import pytest
 from PIL import Image
 
-from eval.report import answers, pdf, plots, render, shapes, svg, tables, training_figures, words
+from eval.report import answers, pdf, plots, render, shapes, svg, tables, words
 from eval.report import write as report
 from eval.verdict import compare
 from eval.verdict.collect import collect
@@ -253,12 +253,6 @@ def test_looks_at_dev_problems_are_curves(study, directory):
     assert rows["grpo: pass@4", "baseline", 1, 15] == pytest.approx(line["dev_pass@4"], rel=1e-5)
     assert {row[3] for row in rows} == {5, 10, 15, 20} and {row[2] for row in rows} == {None, 0, 1}
     assert {row[0] for row in figures["dev_likelihood"]["rows"]} == {"grpo: loss"}
-
-
-def test_a_curve_is_thinned_to_means():
-    thin = training_figures.thinned([(step, float(step)) for step in range(1, 501)])
-    assert len(thin) <= training_figures.POINTS and thin[0] == (9, 5.0) and thin[-1] == (500, 498.0)
-    assert training_figures.thinned([(1, 0.123456789)]) == [(1, 0.123457)]
 
 
 def test_the_summary_and_the_tables_say_the_same(directory):
