@@ -35,8 +35,8 @@ def rows(content: dict) -> Table:
 
 
 def sample_rows(content: dict) -> Table:
-    """What all the samples of each set are worth, with 95% intervals, and the floor of one constant answer; empty
-    without samples."""
+    """What all the samples of each set are worth, with 95% intervals, and the floors: that of one constant answer, and
+    for pass@k, which takes k answers, that of the k best. Empty without samples."""
     body, header = [], []
     for name, cells in content["scores"].items():
         for condition, cell in cells.items():
@@ -46,9 +46,10 @@ def sample_rows(content: dict) -> Table:
                 by_set.setdefault(set_name, {})[metric] = score
             for set_name, scores in by_set.items():
                 last = {metric.partition("@")[0]: metric for metric in scores}  # the largest k comes last
-                header = header or ["set", "stage", "condition", *last.values(), "floor"]
+                floors = {"floor": "mean", f"floor of {last['pass']}": last["pass"]}
+                header = header or ["set", "stage", "condition", *last.values(), *floors]
                 row = [set_name, name, condition, *(_interval(scores[metric]) for metric in last.values())]
-                body.append([*row, _percent(scores["mean"], "floor")])
+                body.append([*row, *(_percent(scores[metric], "floor") for metric in floors.values())])
     return [header, *body] if body else []
 
 

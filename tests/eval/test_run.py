@@ -15,6 +15,7 @@ from eval.tasks.task import item_id, load
 from pipeline import stage
 from pipeline.errors import UserError
 from pipeline.experiment import load as load_experiment
+from pipeline.sections import Eval, ProblemSet
 from tests.conftest import make_model
 from tokenizer.conditions import Condition
 from tokenizer.encode import every_split, from_dir
@@ -53,6 +54,16 @@ def experiment(tmp_path, runs, model_dir):
 def read(directory):
     rows = pq.read_table(directory / "outcomes.parquet").to_pylist()
     return rows, json.loads((directory / "summary.json").read_text())
+
+
+def test_a_limit_that_is_not_reached_is_said(model_dir, tmp_path, capsys):
+    rows = [{"question": f"What is {a} + 2?", "answer": f"#### {a + 2}"} for a in range(3)]
+    (tmp_path / "mine.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    for limit, message in ((4, "eval.sets.mine: has 3 problems, fewer than limit 4\n"), (3, ""), (None, "")):
+        mine = ProblemSet(task="gsm8k", data=str(tmp_path / "mine.jsonl"), split="test", limit=limit)
+        spec = Eval(sets={"mine": mine}, probes=False, max_new_tokens=4, batch_size=8, precision="fp32")
+        assert run.load_sets(spec, from_dir(model_dir)).count() == {"mine": 3}
+        assert capsys.readouterr().err == message
 
 
 def test_an_experiments_stage_is_evaluated(experiment, runs):

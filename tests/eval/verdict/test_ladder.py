@@ -122,6 +122,24 @@ def test_how_a_rung_is_run_is_no_difference_and_a_milestone_is_no_rung(tmp_path)
                 load(path)
 
 
+def test_a_ladder_that_a_sweep_splits_is_refused(tmp_path):
+    """Its rungs would differ in their learning rate too."""
+    content = yaml_file.resolve(ROOT / "experiments/quickstart.yaml")
+    stages, path = content["stages"], tmp_path / "rungs.yaml"
+    stages["short"] = stages["pretrain"] | {"steps": 600}
+    stages["export_short"] = {"run": "export", "from": "short"}
+    stages["sft_short"] = stages["sft_gsm8k"] | {"tokens": 9000}
+    sweep = {"lr": [1e-3, 5e-3], "seeds": [101], "metric": "word_problems"}
+    content["sweep"] = sweep | {"stage": "pretrain", "after": "export"}
+    content["compare"]["ladder"] = {"stages": ["export", "export_short"], "accuracy": 0.3}
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    with pytest.raises(UserError, match="compare.ladder.stages: the sweep of pretrain gives some"):
+        load(path)
+    content["compare"]["ladder"]["stages"] = ["sft_gsm8k", "sft_short"]  # both come from what is swept
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    assert load(path).compare.ladder
+
+
 def test_the_ladder_is_drawn_with_its_target_and_its_ratio():
     made = study(1.2, np.random.default_rng(1), seeds=4)
     top = contrast(made, "treated", "control", "huge")

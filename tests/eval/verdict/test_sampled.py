@@ -1,6 +1,7 @@
 """What samples are worth, read from a study on disk, compared and reported."""
 
 import math
+import re
 import shutil
 
 import numpy as np
@@ -91,12 +92,16 @@ def test_the_report_shows_accuracy_against_k_and_a_table(drawn, capsys):
     compare.main([str(drawn)])
     printed = capsys.readouterr().out
     header = next(line for line in printed.splitlines() if line.startswith("set "))
-    assert header.split() == ["set", "stage", "condition", "mean", "pass@8", "maj@8", "floor"]
+    shown = ["set", "stage", "condition", "mean", "pass@8", "maj@8", "floor", "floor of pass@8"]
+    assert re.split(r"  +", header) == shown
     gains = next(line for line in printed.splitlines() if line.split()[2:3] == ["maj@8"])
     assert gains.count("[") == 3, "of both conditions and of their difference"
     assert "| word_problems | grpo | maj@8 |" in (results(drawn) / "report/report.md").read_text()
     content = read_json(results(drawn) / "report/report.json")
     assert len(content["figures"]["gains"]["rows"]) == 3 * (1 + 3)  # means and seeds
+    for cell in content["scores"]["grpo"].values():  # eight constants against one
+        one, eight = (cell["samples"][f"word_problems.{key}"]["floor"] for key in ("maj@8", "pass@8"))
+        assert one < eight and f"{one:.1%} {eight:.1%}" in re.sub(r" +", " ", printed)
     figure = content["figures"]["samples"]
     curves = {}
     for curve, condition, seed, k, accuracy, low, high, floor in figure["rows"]:
