@@ -176,17 +176,21 @@ def _cost_grpo(spec: Grpo, model: Architecture) -> Cost:
     return Cost(model.flops_per_token * trained, decoding, held=4 * model.parameters)
 
 
+SAMPLED = 0.4  # of a greedy token's time, that one of many samples takes: they fill the rows (scripts/bench/decode.py)
+
+
 def _cost_verifier(spec: Verifier, model: Architecture) -> Cost:
     sampled = (spec.problems or TRAINING_PROBLEMS) * spec.samples * spec.max_new_tokens
     trained = model.flops_per_token * spec.examples * spec.max_new_tokens
-    return Cost(trained, 2 * model.parameters * sampled, held=4 * model.parameters)
+    return Cost(trained, 2 * model.parameters * sampled * SAMPLED, held=4 * model.parameters)
 
 
 def _cost_eval(spec: Eval, model: Architecture) -> Cost:
     wholes = [(each.limit, hook(TASK)(each.task).size) for each in spec.sets.values()]
     rows = sum(min(limit or size, size) for limit, size in wholes)
-    passes = 1 + spec.samples / 4  # 16 samples take the time of 4 greedy passes: scripts/bench/decode.py
-    return Cost(decoding=2 * model.parameters * rows * spec.max_new_tokens * passes)
+    answered = 2 * model.parameters * rows * spec.max_new_tokens  # by one answer each
+    scored = answered * spec.samples if spec.verifier else 0.0
+    return Cost(scored, answered * (1 + SAMPLED * spec.samples))
 
 
 def _examples(spec: Sft) -> int | None:

@@ -1,5 +1,7 @@
 """What k samples of a problem are worth, over k: a panel for each way to use them, see eval/verdict/at_k.py."""
 
+import statistics
+
 from eval.report.figures import DIFFERENCE, ROLES, Figure
 from eval.verdict.metrics import find
 from eval.verdict.results import Study
@@ -33,7 +35,7 @@ def over_k(study: Study, content: dict) -> Figure:
         "samples", "Samples", "lines", "Accuracy against the number of samples",
         "Thick: means over seeds, with 95% intervals for other problems and, where there are several, other seeds."
         " Thin: seeds. All samples that were drawn go into each k: pass@k and verifier@k are means over every choice of"
-        " k of them, votes over disjoint groups of k.",
+        f" k of them, votes over disjoint groups of k.{verifier_cost(study)}",
         ["curve", "condition", "seed", "k", "accuracy", "low", "high", "floor"], rows,
         dict(facet="curve", series="condition", x="k", value="accuracy", low="low", high="high", format="percent",
              x_label="samples a problem, logarithmic", log=True),
@@ -54,6 +56,20 @@ def gains(study: Study, content: dict) -> Figure:
         ["choice", *DIFFERENCE], rows,
         dict(group="choice", margin=content["question"]["margin"], format="points", **ROLES),
     )  # fmt: skip
+
+
+def verifier_cost(study: Study) -> str:
+    """What the compute of a choice by score has beyond the generator's; empty without a finished verifier."""
+    name = study.experiment.eval and study.experiment.eval.verifier
+    done = [arm for arm in study.arms if name and name in arm.results and arm.results[name].identity]
+    if not done:
+        return ""
+    own = statistics.fmean(arm.results[name].record["flops"] for arm in done)
+    message = f" The verifier took {own:.2g} FLOPs an arm, its samples of training problems included"
+    above = [arm.training_flops(arm.results[name].identity["section"]["parent"]) for arm in done]
+    if None in above:
+        return f"{message}."
+    return f"{message}: {own / statistics.fmean(above):.0%} of its generator's training."
 
 
 def _parts(metric: str) -> tuple[str, int]:

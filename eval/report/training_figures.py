@@ -196,7 +196,7 @@ def budgets(study: Study, content: dict) -> Figure:
         ("examples", "examples"),
         ("device hours", "seconds"),
     ):
-        for name, condition, results in study.finished("prepare", "pretrain", "sft", "grpo"):
+        for name, condition, results in study.finished("prepare", "pretrain", "sft", "grpo", "verifier"):
             found = {seed: r.record[key] for seed, r in results.items() if r.record.get(key)}
             if key == "seconds":
                 found = {

@@ -2,6 +2,7 @@ import ast
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -11,6 +12,7 @@ from pipeline.errors import UserError
 from pipeline.experiment import load
 from pipeline.files import ROOT
 from pipeline.identity import asked, section
+from pipeline.kinds import KINDS, SAMPLED, Architecture
 from pipeline.plan import cost
 from pipeline.sections import ConditionSection
 from pipeline.yaml_file import read
@@ -308,6 +310,22 @@ def test_a_plan_is_as_large_as_what_was_measured(capsys):
     for name, minutes in (("quickstart", 9.2), ("miniature", 2.0)):
         seconds, held = cost(load(ROOT / f"experiments/{name}.yaml"))
         assert abs(seconds / 60 / minutes - 1) < 0.2 and held > 1e6
+
+
+def test_samples_and_their_scores_cost_what_they_take():
+    """16 samples took 4.3 to 8 greedy passes (scripts/bench/decode.py, and evaluations of studies)."""
+    model, eval_kind = Architecture(4196, 4, 128, 160), KINDS["eval"]
+    greedy = load(QUICKSTART).eval
+    one, many, scored = (
+        eval_kind.cost(replace(greedy, **changes), model)
+        for changes in ({}, {"samples": 16}, {"samples": 16, "verifier": "verifier"})
+    )
+    assert 4.3 < many.decoding / one.decoding - 1 < 8 and one.flops == many.flops == 0
+    assert scored.decoding == many.decoding and scored.flops == pytest.approx(16 * one.decoding)
+    spec = load(ROOT / "experiments/miniature_programs.yaml").stages["verifier"]
+    before = KINDS["verifier"].cost(spec, model)
+    written = spec.problems * spec.samples * spec.max_new_tokens
+    assert before.decoding == pytest.approx(2 * model.parameters * written * SAMPLED)
 
 
 def test_a_stage_costs_by_the_model_that_it_has_and_not_by_the_first_of_the_file(tmp_path):

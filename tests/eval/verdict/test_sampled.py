@@ -3,15 +3,17 @@
 import math
 import re
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
 
-from eval.report import answers
+from eval.report import answers, sample_figures
 from eval.verdict import at_k, compare
 from eval.verdict.collect import collect
+from eval.verdict.results import Arm, Result
 from eval.verdict.sampled import SCHEMA
 from pipeline.errors import UserError
 from pipeline.experiment import load
@@ -118,6 +120,23 @@ def test_the_report_shows_accuracy_against_k_and_a_table(drawn, capsys):
     page = (results(drawn) / "report/report.html").read_text()
     assert "Accuracy against the number of samples" in page and "maj@k, most votes" in page
     assert "What samples are worth" in (results(drawn) / "report/report.md").read_text()
+
+
+def test_the_note_on_samples_says_what_their_verifier_took():
+    def result(flops, **section):
+        return Result("done", identity={"section": section}, record={"flops": flops})
+
+    above = {"sft": result(3e12, run="sft", parent="export"), "export": result(0.0, run="import")}
+    arms = [
+        Arm("baseline", seed, above | {"judge": result(flops, run="verifier", parent="sft")})
+        for seed, flops in enumerate((1e12, 2e12))
+    ]
+    asked = SimpleNamespace(verifier="judge")
+    study = SimpleNamespace(experiment=SimpleNamespace(eval=asked), arms=arms)
+    message = sample_figures.verifier_cost(study)
+    assert "took 1.5e+12 FLOPs an arm" in message and message.endswith(": 50% of its generator's training.")
+    asked.verifier = None
+    assert sample_figures.verifier_cost(study) == ""
 
 
 def test_the_page_shows_samples_with_their_scores_and_how_often_they_occur(drawn, monkeypatch):
