@@ -44,6 +44,7 @@ import json
 import re
 import sys
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 
 from pipeline.errors import UserError, cli
@@ -92,6 +93,7 @@ def same(a: str | None, b: str | None) -> bool:
     return left is not None and left == right
 
 
+@lru_cache(1024)  # three readings of an answer are held against the same reference
 def value(text: str) -> Fraction | None:
     """The first number in `text`, exactly, by the table above; None where there is none."""
     match = _NUMBER.search(text)

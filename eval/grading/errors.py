@@ -18,6 +18,7 @@ import operator
 import re
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import lru_cache
 from types import ModuleType
 from typing import NamedTuple
 
@@ -66,6 +67,7 @@ def _python(expression: str) -> str:
     return re.sub(r"((?:\d+\.?\d*|\.\d+))%", r"(\1/100)", spelled)
 
 
+@lru_cache(4096)  # an equation is read, and then judged
 def evaluate(expression: str) -> Fraction | None:
     """The exact value of an expression in Python syntax; None for anything but + - * / on numbers."""
     try:
