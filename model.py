@@ -129,14 +129,19 @@ class Block(nn.Module):
         return x + self.mlp(self.ln_2(x))
 
 
+def _embedding(rows: int, width: int) -> nn.Embedding:
+    """Zeros: to draw, on the meta device, torch would import its compiler first, which takes 2 seconds."""
+    return nn.Embedding(rows, width, _weight=torch.zeros(rows, width))
+
+
 class GPT(nn.Module):
     """GPT-2. `GPT(config).init_weights(seed)` is a fresh one, `GPT.from_directory(dir)` a trained one."""
 
     def __init__(self, config: GPTConfig):
         super().__init__()
         self.config = config
-        self.wte = nn.Embedding(config.padded_vocab, config.n_embd)
-        self.wpe = nn.Embedding(config.block_size, config.n_embd)
+        self.wte = _embedding(config.padded_vocab, config.n_embd)
+        self.wpe = _embedding(config.block_size, config.n_embd)
         self.h = nn.ModuleList(Block(config) for _ in range(config.n_layer))
         self.ln_f = nn.LayerNorm(config.n_embd)
 

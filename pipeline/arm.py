@@ -7,6 +7,7 @@ process is forked from one that has imported every stage's libraries, which take
 """
 
 import argparse
+import gc
 import importlib
 import os
 import signal
@@ -36,6 +37,7 @@ def main(argv: list[str] | None = None) -> None:
     for kind in dict.fromkeys(kind for kind, _ in stages):
         for module in (KINDS[kind].module, *KINDS[kind].libraries):
             importlib.import_module(module)
+    gc.freeze()  # the forks share its memory, and collect no garbage there
     for kind, stage in stages:
         run(KINDS[kind].module, [experiment.path, args.condition, str(args.seed), stage])
 

@@ -232,6 +232,7 @@ class Kind:
 
 
 FINE_TUNED = ("sft", "grpo")
+OPTIMIZER = "torch._dynamo"  # torch imports it with the first optimizer
 
 KINDS = {
     "tokenizer": Kind(TokenizerStage, "tokenizer.build"),
@@ -246,6 +247,7 @@ KINDS = {
     "pretrain": Kind(
         Pretrain,
         "pretrain.train",
+        libraries=(OPTIMIZER,),
         parents=("prepare",),
         architecture=lambda spec, ids: Architecture(ids, spec.n_layer, spec.n_embd, spec.block_size),
         check=_check_pretrain,
@@ -262,7 +264,7 @@ KINDS = {
     "sft": Kind(
         Sft,
         "sft.train",
-        libraries=("sft.trl_trainer",),
+        libraries=("sft.trl_trainer", OPTIMIZER),
         parents=(A_MODEL,),
         has_model=True,
         check=_check_sft,
@@ -273,7 +275,7 @@ KINDS = {
     "grpo": Kind(
         Grpo,
         "rl.grpo",
-        libraries=("rl.trl_trainer", "rl.rollouts"),
+        libraries=("rl.trl_trainer", "rl.rollouts", OPTIMIZER),
         parents=(A_MODEL,),
         has_model=True,
         check=_check_grpo,
@@ -284,7 +286,7 @@ KINDS = {
     "verifier": Kind(
         Verifier,
         "rl.verifier",
-        libraries=("rl.verifier_trainer", "rl.solutions"),
+        libraries=("rl.verifier_trainer", "rl.solutions", OPTIMIZER),
         parents=FINE_TUNED,
         reads=lambda spec: [
             *(Read("generators", stage, FINE_TUNED) for stage in spec.generators or []),
@@ -298,6 +300,7 @@ KINDS = {
     "eval": Kind(
         Eval,
         "eval.run",
+        libraries=("pandas",),  # pyarrow imports it with the first table of rows
         parents=(A_MODEL,),
         reads=lambda spec: [Read("verifier", spec.verifier, ("verifier",))] if spec.verifier else [],
         check_above="eval.tasks:check",

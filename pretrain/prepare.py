@@ -43,13 +43,12 @@ from pipeline.progress import Bar, size
 from pipeline.rows import corpus_of
 from pipeline.sections import Prepare
 from pipeline.world import cores
-from pretrain import shards
+from pretrain import documents, shards
 from pretrain.documents import Chunk, Recipe, chunks, encode_chunk, encoder_of
 from pretrain.shards import SPLITS, Encoded
 from tokenizer.conditions import Condition
 from tokenizer.vocabulary import fact_use
 
-BYTES_PER_TOKEN = 4  # of prose, about; it sizes stretches
 AHEAD = 4  # chunks encoded ahead of the writer, for each worker
 SHORT = {
     "train": 0.0,
@@ -69,6 +68,7 @@ def stretches(
     A part (i, n) is the stretches i, i + n, … The source is read and encoded some chunks ahead.
     """
     recipe, (i, n) = Recipe.of(spec, condition, corpus), part
+    left = shards.Left({"train": spec.tokens / n, "val": spec.val_tokens / n}, recipe.held_out)
     encoder_of(recipe.condition)  # made once, before the workers fork
     pool = ProcessPoolExecutor(workers, initializer=_watch_parent)
 
@@ -80,8 +80,9 @@ def stretches(
                 yield from ((number, pool.submit(encode_chunk, recipe, chunk.read())) for _, chunk in group)
 
     try:
-        for number, group in itertools.groupby(_buffered(jobs(), AHEAD * workers), operator.itemgetter(0)):
-            yield number, (job and job.result() for _, job in group)
+        buffered = _buffered(jobs(), lambda: min(AHEAD * workers, math.ceil(left.bytes() / documents.CHUNK)))
+        for number, group in itertools.groupby(buffered, operator.itemgetter(0)):
+            yield number, (job and left.without(job.result()) for _, job in group)
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -90,16 +91,18 @@ def _numbered(spec: Prepare, corpus: int) -> Iterator[tuple[int, Chunk]]:
     """Chunks with the number of their stretch."""
     size = 0
     for chunk in chunks(spec, corpus):
-        yield size // (spec.shard_tokens * BYTES_PER_TOKEN), chunk
+        yield size // (spec.shard_tokens * shards.BYTES_PER_TOKEN), chunk
         size += chunk.size
 
 
-def _buffered(items: Iterator, count: int) -> Iterator:
-    """The same items, read `count` ahead: so much work is under way."""
-    waiting = deque(itertools.islice(items, count))
-    while waiting:
+def _buffered(items: Iterator, ahead: Callable[[], int]) -> Iterator:
+    """The same items, so many read ahead as `ahead` says each time: so much work is under way."""
+    waiting: deque = deque()
+    while True:
+        waiting.extend(itertools.islice(items, max(0, max(1, ahead()) - len(waiting))))
+        if not waiting:
+            return
         yield waiting.popleft()
-        waiting.extend(itertools.islice(items, 1))
 
 
 def _watch_parent() -> None:
@@ -292,8 +295,8 @@ def main(argv: list[str] | None = None) -> None:
         use = fact_use(condition.facts, by_fact, index["train"]["plain_tokens"])
         print(f"prepare: {use}", file=sys.stderr)
         arrays = [f"{name}/{array}" for name, stretch in done.items() for array in stretch["sha256"]]
-        tokens, documents = index["train"]["tokens"], index["train"]["documents"]
-        run.finish(["index.json", "audit.json", *arrays], tokens=tokens, examples=documents)
+        train = index["train"]
+        run.finish(["index.json", "audit.json", *arrays], tokens=train["tokens"], examples=train["documents"])
 
 
 def _say_drops(done: dict[str, dict]) -> None:

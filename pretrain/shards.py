@@ -30,6 +30,7 @@ ARRAYS = {  # suffix → type, shape of an item, what the items are
     ".facts": ("<u4", (2,), "facts"),
 }
 COUNTED = ("documents", "tokens", "source_bytes", "facts", "plain_tokens", "documents_with_facts")
+BYTES_PER_TOKEN = 4  # of prose, about
 SAMPLES = 10  # rewrites kept for the audit
 
 
@@ -60,6 +61,27 @@ class Encoded(NamedTuple):
 
     blocks: dict[str, Arrays]
     counts: Counter
+
+
+class Left:
+    """What of the budgets is left, plain tokens by split, and so how much text is still to be encoded."""
+
+    def __init__(self, tokens: dict[str, float], held_out: float):
+        self.tokens, self.share = tokens, {"train": 1 - held_out, "val": held_out}  # of documents
+        self.seen_bytes, self.seen_tokens = 0, 0
+
+    def without(self, encoded: Encoded) -> Encoded:
+        """Take documents off."""
+        for split, block in encoded.blocks.items():
+            self.tokens[split] -= block.plain_tokens()
+            self.seen_tokens += block.plain_tokens()
+            self.seen_bytes += int(block.docs[:, BYTES].sum(dtype=np.int64))
+        return encoded
+
+    def bytes(self) -> float:
+        """Judged by the documents so far. Which are held out is chance, so either split may be the last to be full."""
+        tokens = max(self.tokens[split] / share for split, share in self.share.items() if share)
+        return tokens * (self.seen_bytes / self.seen_tokens if self.seen_tokens else BYTES_PER_TOKEN)
 
 
 class Writer:

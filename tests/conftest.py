@@ -1,9 +1,9 @@
 """What every test may ask for."""
 
+import gc
 import importlib
 import json
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,11 +12,13 @@ import torch
 from hypothesis import HealthCheck, settings
 from safetensors.torch import save_file
 
+from eval import dev
 from model import GPT, GPTConfig, to_hf
 from pipeline.experiment import Experiment, load
 from pipeline.files import ROOT
 from pipeline.kinds import KINDS
 from pipeline.lock import locked
+from pretrain import documents
 from tokenizer.conditions import Condition
 from tokenizer.encode import Encoder, save
 
@@ -24,6 +26,12 @@ torch.set_num_threads(1)
 # A busy machine is no failure: no deadline, and no complaint that examples come slowly.
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
+
+
+def pytest_collection_finish() -> None:
+    """Leave what is imported now out of garbage collections; the Trainers ask for one at every start and end."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -43,12 +51,6 @@ def no_gpu(monkeypatch) -> None:
 
 
 @pytest.fixture
-def torchrun() -> list[str]:
-    """The command that starts a module, whose name and words follow, in two processes."""
-    return [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m"]
-
-
-@pytest.fixture
 def runs(tmp_path, monkeypatch) -> Path:
     """A RUNS folder of the test's own."""
     monkeypatch.setenv("RUNS", str(tmp_path / "runs"))
@@ -57,13 +59,19 @@ def runs(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture(scope="session")
 def run_arm() -> Callable[..., Experiment]:
-    """Runs every stage of an arm through the scripts' own mains, in this process."""
+    """Runs every stage of an arm, or those that are named, through the scripts' own mains, in this process.
 
-    def run(path: Path, condition: str, seed: int = 0) -> Experiment:
+    Prepare encodes and fine-tuning looks at as much as a small run needs.
+    """
+
+    def run(path: Path, condition: str, seed: int = 0, only: tuple[str, ...] = ()) -> Experiment:
         experiment = load(path)
-        for name in experiment.stage_names():
-            main = importlib.import_module(KINDS[experiment.kind(name)].module).main
-            main([str(path), condition, str(seed), name.removeprefix("eval_")])
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(documents, "CHUNK", 50_000)
+            patch.setattr(dev, "PROBLEMS", 16)
+            for name in only or experiment.stage_names():
+                main = importlib.import_module(KINDS[experiment.kind(name)].module).main
+                main([str(path), condition, str(seed), name.removeprefix("eval_")])
         return experiment
 
     return run

@@ -127,7 +127,8 @@ def test_a_share_of_the_facts_as_tokens_is_one_line(tmp_path, runs, run_arm):
     dropped = "".join(f"  {name}: null\n" for name in ("sft_gsm8k", "sft_tinygsm", "sft_curriculum", "grpo"))
     conditions = "{baseline: {mode: plain}, mul_tokens: {mode: mixed, share: 0.25}}"
     path.write_text(f"extends: {TINY}\nconditions: {conditions}\ncompare: null\nstages:\n{dropped}")
-    experiment = run_arm(path, "mul_tokens")
+    stages = ("prepare", "pretrain", "export", "sft_tulu", "eval_sft_tulu")
+    experiment = run_arm(path, "mul_tokens", only=stages)
     prepared = stage_dir(experiment, "mul_tokens", 0, "prepare")
     ids = np.concatenate([np.load(p, allow_pickle=False) for p in prepared.rglob("train.npy")])
     facts = read_json(prepared / "index.json")["train"]["facts"]
@@ -138,15 +139,15 @@ def test_a_share_of_the_facts_as_tokens_is_one_line(tmp_path, runs, run_arm):
 
 
 def test_another_vocabulary_is_one_file_and_one_line(tmp_path, runs, run_arm, capsys):
-    """`squares` through every stage that reads facts: text, rows, traces, rewards, probes and a verdict."""
+    """`squares` where facts are read: text, rows, traces, rewards, probes; and a verdict on an earlier stage."""
     path = tmp_path / "squares.yaml"
     conditions = "{baseline: {mode: plain}, mul_tokens: {mode: echo}}"
-    stages = (
-        "{sft_tulu: null, sft_curriculum: null, sft_gsm8k: {from: export}, sft_tinygsm: {from: sft_gsm8k}}"
-    )
-    path.write_text(f"extends: {TINY}\nvocabulary: squares\nconditions: {conditions}\nstages: {stages}\n")
-    for condition in ("baseline", "mul_tokens"):
-        experiment = run_arm(path, condition)
+    stages = "{sft_tulu: null, sft_gsm8k: null, sft_tinygsm: null, sft_curriculum: {from: export}, grpo: {from: sft_curriculum}}"
+    changes = f"vocabulary: squares\nconditions: {conditions}\nstages: {stages}\ncompare: {{stage: export}}\n"
+    path.write_text(f"extends: {TINY}\n{changes}")
+    pretrained = ("tokenizer", "prepare", "pretrain", "export", "eval_export")
+    run_arm(path, "baseline", only=pretrained)
+    experiment = run_arm(path, "mul_tokens", only=(*pretrained, "sft_curriculum", "grpo", "eval_grpo"))
     prepared = stage_dir(experiment, "mul_tokens", 0, "prepare")
     ids = np.concatenate(
         [

@@ -4,6 +4,7 @@ import random
 import re
 import zlib
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 from pipeline.sample.templates import (
@@ -120,21 +121,26 @@ def word_problems(split: str, n: int, seed: int) -> Iterator[dict]:
     `code` is a TinyGSM program, `answer` a GSM8K solution, a quarter of them with `<<6*9=54>>` annotations.
     In "test" templates that training knows (with other numbers) and held-out ones take turns.
     """
+    return map(dict, _word_problems(split, n, seed))
+
+
+@lru_cache(maxsize=4)  # 10,000 take a second, and a stage that looks at dev rows wants its own twice
+def _word_problems(split: str, n: int, seed: int) -> list[dict]:
     test = is_held_apart(split, "test")
     rng = random.Random(f"word_problems {split} {seed}")
-    asked: set[str] = set()
+    asked: dict[str, dict] = {}  # question → row
     while len(asked) < n:
         templates = HELD_OUT_TEMPLATES if test and len(asked) % 2 else SEEN_TEMPLATES
         problem = make_problem(rng, pick(rng, templates), test)
         if problem.question not in asked:
-            asked.add(problem.question)
-            yield {
+            asked[problem.question] = {
                 "question": problem.question,
                 "code": program_of(problem),
                 "answer": solution(problem, annotated=rng.random() < 0.25),
                 "template": problem.template.id,
                 "seen": problem.template.seen,
             }
+    return [*asked.values()]
 
 
 def is_held_apart(split: str, other: str) -> bool:

@@ -1,6 +1,8 @@
 """An arm whose stages are forks of one process: the same results, failures and signals as from their scripts."""
 
 import importlib
+import itertools
+import json
 import os
 import signal
 import subprocess
@@ -9,37 +11,38 @@ import time
 
 import pytest
 
+from pipeline import arm
 from pipeline.experiment import load
 from pipeline.files import ROOT, read_json
 from pipeline.identity import stage_dir
 from pipeline.kinds import KINDS
+from pipeline.sample.documents import documents
+from tests import forks
 
 SHORT = f"""
 extends: {ROOT}/tests/tiny.yaml
-stages: {{sft_tulu: null, sft_gsm8k: null, sft_tinygsm: null, sft_curriculum: null, grpo: null}}
+stages: {{prepare: {{data: rows.jsonl}}, sft_tulu: null, sft_gsm8k: null, sft_tinygsm: null, sft_curriculum: null, grpo: null}}
 eval: null
 compare: null
 """
 
 
 @pytest.fixture
-def short(tmp_path):
-    """An experiment that ends with its first model."""
+def short(tmp_path, monkeypatch):
+    """An experiment that ends with its first model, on few documents."""
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    rows = itertools.islice(documents(0, "train"), 600)
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
     path = tmp_path / "short.yaml"
     path.write_text(SHORT)
     return path
 
 
-def start(path, runs):
-    command = [sys.executable, "-m", "pipeline.arm", str(path), "mul_tokens", "0"]
-    environment = os.environ | {"RUNS": str(runs), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
-
-
 def test_its_results_are_those_of_the_stages_own_scripts(short, tmp_path, monkeypatch):
-    arm = start(short, tmp_path / "forked")
-    output = arm.communicate(timeout=240)[1]
-    assert arm.returncode == 0, output
+    command = [sys.executable, "-m", "pipeline.arm", str(short), "mul_tokens", "0"]
+    environment = os.environ | {"RUNS": str(tmp_path / "forked"), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     experiment, identities = load(short), {}
     for runs in ("alone", "forked"):
         monkeypatch.setenv("RUNS", str(tmp_path / runs))
@@ -53,23 +56,22 @@ def test_its_results_are_those_of_the_stages_own_scripts(short, tmp_path, monkey
     assert identities["export"][0]["outputs"]
 
 
-def test_it_ends_at_a_stage_that_fails_with_its_exit_code(short, tmp_path):
-    short.write_text(SHORT.replace("sft_tulu: null", "prepare: {data: none.parquet}, sft_tulu: null"))
-    arm = start(short, tmp_path / "runs")
-    errors = [line for line in arm.communicate(timeout=120)[1].splitlines() if line.startswith("error: ")]
-    assert arm.returncode == 2 and len(errors) == 1 and "none.parquet" in errors[0]
-    assert not list((tmp_path / "runs").glob("*/*/pretrain/stage.json"))
+def test_it_ends_at_a_stage_that_fails_with_its_exit_code(short, tmp_path, runs):
+    short.write_text(SHORT.replace("rows.jsonl", "none.jsonl"))
+    code = forks.finish([forks.start(arm.main, [str(short), "mul_tokens", "0"], tmp_path / "log")])
+    errors = [line for line in (tmp_path / "log").read_text().splitlines() if line.startswith("error: ")]
+    assert code == [2] and len(errors) == 1 and "none.jsonl" in errors[0]
+    assert not list(runs.glob("*/*/pretrain/stage.json"))
 
 
-def test_a_signal_reaches_the_stage_at_work(short, tmp_path):
+def test_a_signal_reaches_the_stage_at_work(short, tmp_path, runs):
     """Pretraining answers SIGTERM with a checkpoint and exit code 0; the arm does not go on to the next stage."""
     short.write_text(SHORT.replace("sft_tulu: null", "pretrain: {steps: 100000}, sft_tulu: null"))
-    runs = tmp_path / "runs"
-    arm = start(short, runs)
+    process = forks.start(arm.main, [str(short), "mul_tokens", "0"], tmp_path / "log")
     while not list(runs.glob("short/mul_tokens-s0/pretrain/metrics.jsonl")):
-        assert arm.poll() is None, arm.communicate()
+        assert process.is_alive(), (tmp_path / "log").read_text()
         time.sleep(0.1)
-    arm.send_signal(signal.SIGTERM)
-    output = arm.communicate(timeout=120)[1]
-    assert arm.returncode == 128 + signal.SIGTERM and "and saved; run it again to go on" in output
+    process.terminate()
+    codes, output = forks.finish([process]), (tmp_path / "log").read_text()
+    assert codes == [128 + signal.SIGTERM] and "and saved; run it again to go on" in output
     assert not (runs / "short/mul_tokens-s0/export").exists() and "error" not in output

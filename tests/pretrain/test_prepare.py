@@ -147,6 +147,15 @@ def test_bytes_do_not_depend_on_workers(tmp_path):
     assert hashes(tmp_path / "one") == hashes(tmp_path / "three")
 
 
+def test_little_is_encoded_that_the_budgets_do_not_want(tmp_path, monkeypatch):
+    """A small budget is not a reason to encode as much as would keep many workers busy."""
+    read, written, chunks, append = [], [], prepare.chunks, shards.Writer.append
+    monkeypatch.setattr(prepare, "chunks", lambda *words: (read.append(c) or c for c in chunks(*words)))
+    monkeypatch.setattr(shards.Writer, "append", lambda self, e: written.append(e) or append(self, e))
+    make(tmp_path, spec(), workers=4)
+    assert len(written) > 10 and len(read) <= len(written) + 3
+
+
 def test_killed_at_random_moments_and_rerun_it_writes_the_same(tmp_path, monkeypatch):
     monkeypatch.setenv("RUNS", str(tmp_path))
     fell = torture.torture_prepare(tmp_path, 3, random.Random(0))

@@ -10,22 +10,22 @@ inside a save.
 
 import argparse
 import json
-import multiprocessing
 import os
 import random
 import shutil
 import signal
-import socket
-import sys
 import tempfile
 import time
 from collections import Counter
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import torch
 
 from pipeline.files import sha256
 from pretrain import documents, prepare, train
+from tests import forks
+from tests.forks import finish
 
 EXPERIMENT = """
 vocabulary: multiplication
@@ -49,13 +49,9 @@ def torture_prepare(folder: Path, kills: int, rng: random.Random) -> Counter:
     experiment.write_text(
         EXPERIMENT.replace("tokens: 20e3, val_tokens: 1e3", "tokens: 100e3, val_tokens: 5e3")
     )
-    fork = multiprocessing.get_context("fork")
 
-    def start(runs: Path) -> multiprocessing.Process:
-        os.environ["RUNS"] = str(runs)
-        process = fork.Process(target=prepare.main, args=([str(experiment), "mul_tokens", "0"],))
-        process.start()
-        return process
+    def start(runs: Path) -> BaseProcess:
+        return forks.start(prepare.main, [str(experiment), "mul_tokens", "0"], folder / "log", RUNS=runs)
 
     def hashes(runs: Path) -> dict[str, str]:
         (data,) = (runs / "data").iterdir()
@@ -85,44 +81,8 @@ def torture_prepare(folder: Path, kills: int, rng: random.Random) -> Counter:
 
 
 def launch(ranks: int, words: list[str], runs: Path) -> list:
-    """Start pretrain.train in `ranks` processes, as torchrun does it."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    fork = multiprocessing.get_context("fork")
-    processes = [fork.Process(target=_rank, args=(rank, ranks, port, words, runs)) for rank in range(ranks)]
-    for process in processes:
-        process.start()
-    return processes
-
-
-def _rank(rank: int, ranks: int, port: int, words: list[str], runs: Path) -> None:
-    place = {
-        "RANK": rank,
-        "LOCAL_RANK": rank,
-        "WORLD_SIZE": ranks,
-        "MASTER_ADDR": "localhost",
-        "MASTER_PORT": port,
-    }
-    os.environ.update({key: str(value) for key, value in place.items()}, RUNS=str(runs))
-    for module in [module for name, module in sys.modules.items() if name.startswith("pipeline.")]:
-        for key, value in (("RANK", rank), ("WORLD", ranks)):
-            if hasattr(module, key):
-                setattr(module, key, value)  # they took theirs before the fork
-    os.dup2(os.open(runs / f"rank{rank}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
-    train.main(words)
-
-
-def finish(processes: list, seconds: float = 120) -> list[int]:
-    """Exit codes; a process that has not ended in time is killed and counts as an error."""
-    end = time.monotonic() + seconds
-    for process in processes:
-        process.join(max(0.1, end - time.monotonic()))
-    late = [process for process in processes if process.is_alive()]
-    for process in late:
-        process.kill()
-    assert not late, f"{len(late)} of {len(processes)} processes still ran after {seconds} s"
-    return [process.exitcode for process in processes]
+    """Pretraining on so many ranks."""
+    return forks.launch(train.main, ranks, words, runs, RUNS=runs)
 
 
 def result(runs: Path) -> tuple[bytes, list[dict]]:

@@ -1,8 +1,5 @@
 import contextlib
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,12 +15,12 @@ from eval.tasks import gsm8k
 from eval.tasks.task import read
 from model import GPT
 from pipeline import stage, world
-from pipeline.errors import UserError
+from pipeline.errors import UserError, cli
 from pipeline.experiment import load
-from pipeline.files import ROOT
 from pipeline.rows import load_rows, split_dev
 from pipeline.sections import Grpo
 from rl import grpo, prompts, rewards, rollouts, trl_trainer
+from tests import forks
 from tokenizer import encode
 
 SPEC = {
@@ -67,7 +64,7 @@ def write(tmp_path):
 
 @pytest.fixture
 def run(runs, write, monkeypatch):
-    """run(**stages) → the directory of the last of them, trained from a random parent.
+    """run(**stages) → the directory of the last of them, trained from a random parent, or the parent's own.
 
     A completion's reward is how often it says `e`, so that groups differ.
     """
@@ -80,7 +77,7 @@ def run(runs, write, monkeypatch):
                 make_parent(base)
         for name in stages:
             grpo.main([path, "arm", "0", name])
-        return runs / "small" / "arm-s0" / name
+        return runs / "small" / "arm-s0" / [*stages, "base"][max(0, len(stages) - 1)]
 
     return train
 
@@ -539,16 +536,14 @@ def test_groups_are_shared_out_whole(monkeypatch, processes, used, micro_batch, 
     assert finetuning.split(spec.batch_size, spec.micro_batch) == (micro_batch, passes)
 
 
-def test_processes_without_a_group_of_their_own_end_at_once(run, write):
+def test_processes_without_a_group_of_their_own_end_at_once(run, write, tmp_path):
     """Three are started for a step of two groups."""
-    base = run(first={"steps": 1})
+    directory = run().parent / "shared"
     path = write(shared={"steps": 2, "pass_at": 2, "eval_every": 2})
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=3"]
-    command += ["-m", "rl.grpo", path, "arm", "0", "shared"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "stages.shared.batch_size: feeds 2 of 3 processes evenly; the others end" in done.stderr
-    directory = base.parent / "shared"
+    ranks = forks.launch(grpo.main, 3, [path, "arm", "0", "shared"], tmp_path / "logs")
+    codes, log = forks.finish(ranks), (tmp_path / "logs/rank0.log").read_text()
+    assert codes == [0, 0, 0], log
+    assert "stages.shared.batch_size: feeds 2 of 3 processes evenly; the others end" in log
     assert record(directory)["world_size"] == 2
     *steps, look = lines(directory / "metrics.jsonl")
     assert [line["step"] for line in (*steps, look)] == [1, 2, 2]
@@ -589,8 +584,8 @@ def test_a_diverged_run_stops_with_a_remedy(run):
         run(grpo={"lr": 1e30, "steps": 8})
 
 
-def test_an_unfinished_parent_is_one_line(write, runs):
-    kwargs = [sys.executable, "-m", "rl.grpo", write(grpo={}), "arm", "0", "grpo"]
-    environment = os.environ | {"RUNS": str(runs)}
-    done = subprocess.run(kwargs, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "'base' is not finished" in done.stderr
+def test_an_unfinished_parent_is_one_line(write, runs, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli(lambda: grpo.main([write(grpo={}), "arm", "0", "grpo"]))
+    message = capsys.readouterr().err
+    assert ended.value.code == 2 and message.count("\n") == 1 and "'base' is not finished" in message

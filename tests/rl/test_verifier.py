@@ -1,12 +1,8 @@
 """A verifier learns from its own arm's labelled solutions, from nothing held apart, and ranks by what it learnt."""
 
 import json
-import os
 import random
 import re
-import signal
-import subprocess
-import sys
 import time
 from types import SimpleNamespace
 
@@ -25,11 +21,11 @@ from eval.tasks.task import load as load_items
 from pipeline import stage
 from pipeline.errors import UserError
 from pipeline.experiment import load
-from pipeline.files import ROOT
 from pipeline.rows import load_rows
 from pipeline.sections import Verifier
 from rl import prompts, solutions, verifier, verifier_trainer
 from rl.solutions import Solution
+from tests import forks
 from tokenizer import encode
 from tokenizer.chat import IGNORE
 from tokenizer.conditions import Condition
@@ -420,16 +416,6 @@ def by_letter(rows):
         row["correct"] = "e" in row["completion"]
 
 
-SIMPLE = """
-import sys
-from rl import solutions, verifier
-def by_letter(rows):
-    for row in rows:
-        row["correct"] = "e" in row["completion"]
-solutions.run_programs, solutions.ROWS = by_letter, 128
-verifier.main(sys.argv[1:])
-"""
-
 # --- memory and processes ------------------------------------------------------------------------------------
 
 
@@ -461,17 +447,14 @@ def test_a_field_of_transformers_is_refused_before_anything_is_sampled(run, monk
 
 
 @CPU
-def test_two_processes_sample_and_train_the_same(run, write, runs, monkeypatch, torchrun, tmp_path):
+def test_two_processes_sample_and_train_the_same(run, write, runs, monkeypatch, tmp_path):
     changes = {"samples": 16, "problems": 24, "max_new_tokens": 12}
     monkeypatch.setattr(solutions, "run_programs", by_letter)
     monkeypatch.setattr(solutions, "ROWS", 128)
     alone = run(alone=changes)
     path = write(alone=changes, shared=changes)
-    (tmp_path / "simple.py").write_text(SIMPLE)
-    environment = os.environ | {"RUNS": str(runs), "PYTHONPATH": str(ROOT)}
-    command = [*torchrun[:-1], str(tmp_path / "simple.py"), path, "arm", "0", "shared"]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    ranks = forks.launch(verifier.main, 2, [path, "arm", "0", "shared"], tmp_path / "logs")
+    assert forks.finish(ranks) == [0, 0], (tmp_path / "logs/rank0.log").read_text()
     shared = runs / "small/arm-s0/shared"
     assert record(shared)["world_size"] == 2
     first, second = (pq.read_table(d / "samples.parquet") for d in (alone, shared))
@@ -485,7 +468,7 @@ def test_two_processes_sample_and_train_the_same(run, write, runs, monkeypatch, 
 
 @CPU
 def test_killed_in_sampling_and_again_in_training_it_ends_in_the_same_samples_and_weights(
-    run, write, runs, monkeypatch
+    run, write, runs, monkeypatch, tmp_path
 ):
     """By SIGKILL, from outside."""
     changes = {"samples": 64, "problems": 12, "max_new_tokens": 12, "examples": 96, "save_every": 2}
@@ -494,17 +477,16 @@ def test_killed_in_sampling_and_again_in_training_it_ends_in_the_same_samples_an
     undisturbed = run(straight=changes)
     path = write(straight=changes, killed=changes)
     killed = runs / "small/arm-s0/killed"
-    command = [sys.executable, "-c", SIMPLE, path, "arm", "0", "killed"]
     for there in (
         lambda: list(killed.glob("samples/*.parquet")),
         lambda: list(killed.glob("checkpoints/*/sha256.json")),
     ):
-        process = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"RUNS": str(runs)})
+        process = forks.start(verifier.main, [path, "arm", "0", "killed"], tmp_path / "log")
         while not there():
-            assert process.poll() is None
+            assert process.is_alive(), (tmp_path / "log").read_text()
             time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.kill()
+        process.join()
         assert not (killed / "stage.json").exists()
     verifier.main([path, "arm", "0", "killed"])
     first, second = (pq.read_table(d / "samples.parquet") for d in (undisturbed, killed))
@@ -548,12 +530,9 @@ def test_two_processes_look_at_the_same_solutions(run, write, runs, tmp_path, mo
     monkeypatch.setattr(solutions, "ROWS", 128)
     monkeypatch.setattr(solutions, "run_programs", by_letter)
     (alone,) = [line for line in lines(run(alone=changes)) if "dev_verified" in line]
-    (tmp_path / "simple.py").write_text(SIMPLE)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    command += [str(tmp_path / "simple.py"), write(alone=changes, both=changes), "arm", "0", "both"]
-    environment = os.environ | {"RUNS": str(runs), "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    argv = [write(alone=changes, both=changes), "arm", "0", "both"]
+    ranks = forks.launch(verifier.main, 2, argv, tmp_path / "logs")
+    assert forks.finish(ranks) == [0, 0], (tmp_path / "logs/rank0.log").read_text()
     (both,) = [line for line in lines(runs / "small/arm-s0/both") if "dev_verified" in line]
     assert both["dev_solutions"] == alone["dev_solutions"] > 100
     assert both["dev_loss"] == pytest.approx(alone["dev_loss"], rel=1e-4)

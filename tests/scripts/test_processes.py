@@ -1,10 +1,13 @@
-"""The full study's arms on any number of processes: its own files, the sizes set down, through scripts/arm.sh.
+"""The full study's arms on any number of processes: its own files, the sizes set down.
 
-    python -m tests.scripts.test_processes 1 2 4 8      # every stage of both files; the suite has a short form
+    python -m tests.scripts.test_processes 1 2 4 8      # every stage of both files, through scripts/arm.sh
+
+The suite runs the mains of some of them, on two processes.
 
 What decides how a batch is shared out stays as the files have it: batch_size, micro_batch, group_size, packing.
 """
 
+import importlib
 import json
 import os
 import subprocess
@@ -13,11 +16,13 @@ import tempfile
 import time
 from pathlib import Path
 
-import pytest
 import yaml
 
+from pipeline.experiment import load
 from pipeline.files import ROOT
+from pipeline.kinds import KINDS
 from pipeline.world import divisor
+from tests import forks
 
 UNWATCHED = {"eval_every": 0, "dev": None, "dev_name": None}
 ROWS = UNWATCHED | {
@@ -67,12 +72,24 @@ STAGES = {
 SMALL = {"tokenizer": {"base": 1024}, "seeds": [0], "eval": None, "compare": None}
 
 
-def run(folder: Path, study: str, processes: int, left_out: tuple[str, ...] = ()) -> dict[str, int]:
-    """How many processes each stage of an arm ran on. Raises AssertionError if one fails."""
-    experiment = folder / f"{study}_on_{processes}.yaml"
+def write(folder: Path, study: str, left_out: tuple[str, ...] = ()) -> Path:
+    """The study's file with small stages."""
+    experiment = folder / f"{study}.yaml"
     stages = STAGES | dict.fromkeys(left_out)
     content = SMALL | {"extends": str(ROOT / "experiments" / f"{study}.yaml"), "stages": stages}
     experiment.write_text(yaml.safe_dump(content))
+    return experiment
+
+
+def worlds(experiment: Path, runs: Path) -> dict[str, int]:
+    """How many processes each stage of an arm ran on."""
+    finished = (runs / experiment.stem).glob("*/*/stage.json")
+    return {path.parent.name: json.loads(path.read_text())["record"]["world_size"] for path in finished}
+
+
+def run(folder: Path, study: str, processes: int) -> dict[str, int]:
+    """How many processes each stage of an arm ran on. Raises AssertionError if one fails."""
+    experiment = write(folder, study)
     command = ["bash", "scripts/arm.sh", str(experiment), "mul_tokens", "0"]
     environment = os.environ | {"RUNS": str(folder / "runs"), "NPROC": str(processes), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
@@ -80,22 +97,25 @@ def run(folder: Path, study: str, processes: int, left_out: tuple[str, ...] = ()
     used = divisor(2, processes)  # a step of GRPO has two groups
     for name in ("grpo_published", "grpo_fair", "grpo_binary"):
         message = f"stages.{name}.batch_size: feeds {used} of {processes} processes evenly; the others end"
-        assert (message in done.stderr) == (used < processes and name not in left_out), done.stderr
-    finished = (folder / "runs" / experiment.stem).glob("*/*/stage.json")
-    return {path.parent.name: json.loads(path.read_text())["record"]["world_size"] for path in finished}
+        assert (message in done.stderr) == (used < processes), done.stderr
+    return worlds(experiment, folder / "runs")
 
 
-@pytest.mark.timeout(900)  # a minute on two idle cores
-def test_an_arm_of_the_full_study_runs_on_two_processes(tmp_path):
-    left_out = (
-        "sft_gsm8k",
-        "sft_tinygsm",
-        "grpo_published",
-        "grpo_fair",
-    )  # each of the shape of one that is run
-    ran = run(tmp_path, "gpt2_124m", 2, left_out)
+def test_an_arm_of_the_full_study_runs_on_two_processes(tmp_path, runs, run_arm):
+    left_out = ("sft_gsm8k", "sft_tinygsm", "grpo_published", "grpo_fair")  # of the shape of one that is run
+    path = write(tmp_path, "gpt2_124m", left_out)
+    experiment = load(path)
+    for name in experiment.stage_names():
+        if (kind := experiment.kind(name)) in ("tokenizer", "prepare", "export"):
+            run_arm(path, "mul_tokens", only=(name,))
+            continue
+        main = importlib.import_module(KINDS[kind].module).main
+        ranks = forks.launch(main, 2, [str(path), "mul_tokens", "0", name], tmp_path)
+        assert forks.finish(ranks) == [0, 0], (tmp_path / "rank0.log").read_text()
+    assert "processes evenly" not in (tmp_path / "rank0.log").read_text()
     alone = {"tokenizer": 1, "export": 1, "export_2000": 1}
-    assert ran == alone | {"pretrain": 2, "sft_tulu": 2, "sft_curriculum": 2, "grpo_binary": 2}
+    ran = {"pretrain": 2, "sft_tulu": 2, "sft_curriculum": 2, "grpo_binary": 2}
+    assert worlds(path, runs) == alone | ran
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.files import ROOT
+from pipeline.kinds import KINDS
 
 SCRIPTS = sorted((ROOT / "scripts/slurm").glob("*.sbatch"))
 FAKES = {
@@ -153,6 +154,15 @@ def test_an_arm_passes_its_options_on_behind_the_stage(cluster):
     called, options = cluster.called(), f"{' '.join(ARM)} {' '.join(words)}"
     assert called[0] == f"python -m pipeline.arm {options}"
     assert called[1] == "python -m tokenizer.build " + options.replace(" --set", " tokenizer --set")
+
+
+@pytest.mark.parametrize("kind, stage", [("sft", "sft_tulu"), ("grpo", "grpo")])
+def test_what_trains_is_started_by_torchrun_where_there_are_several_processes(cluster, kind, stage):
+    words = [f"{ROOT}/experiments/quickstart.yaml", "mul_tokens", "0", stage]
+    done = cluster.open(f"scripts/{kind}.sh", *words, NPROC="2", CODE="0", SAYS="")
+    output = "".join(done.communicate(timeout=60))
+    command = f"torchrun --standalone --nproc_per_node=2 -m {KINDS[kind].module} {' '.join(words)}"
+    assert cluster.called() == [command], output
 
 
 def test_a_study_shares_out_the_gpus_that_are_preset(cluster):
