@@ -8,7 +8,10 @@ import torch
 
 from model import GPT
 from pipeline.errors import UserError
+from pipeline.files import read_json
 from tokenizer.encode import Encoder, from_dir
+
+VERIFIER = "GPT2ForTokenClassification"  # among the `architectures` of its config.json
 
 
 def model_directory(directory: Path) -> Path:
@@ -24,6 +27,10 @@ def open_model(directory: Path, precision: str = "fp32") -> tuple[GPT, Encoder]:
     """
     directory = model_directory(directory)
     with reading(directory):
+        if VERIFIER in ((read_json(directory / "config.json") or {}).get("architectures") or ()):
+            raise UserError(
+                "is a verifier, which writes nothing; give it as --verifier, beside a model's --model"
+            )
         encoder, model = from_dir(directory), GPT.from_directory(directory, *placed(precision))
     if model.config.vocab_size != encoder.size:
         message = f"has {model.config.vocab_size} ids and its condition.json speaks of {encoder.size}"

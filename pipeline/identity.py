@@ -83,12 +83,7 @@ def expected_identity(
     """
     identity = own_identity(experiment, condition, seed, name)
     identity["data"] = data_digests(experiment, name, fetch)
-    if parent := experiment.parent(name):
-        identity["parent"] = _parent_hash(experiment, condition, seed, name, parent, identity["tokenizer"])
-    if reads := experiment.reads(name):
-        arm, tokenizer = (experiment, condition, seed, name), identity["tokenizer"]
-        identity["reads"] = {read.stage: _parent_hash(*arm, read.stage, tokenizer) for read in reads}
-    return identity
+    return identity | _made_of(experiment, condition, seed, name, identity["tokenizer"])
 
 
 def own_identity(experiment: Experiment, condition: str, seed: int, name: str) -> dict:
@@ -129,16 +124,25 @@ def differs(result: StageFile, experiment: Experiment, condition: str, seed: int
             expected[key] = result.identity[key]
     with contextlib.suppress(UserError):
         expected["data"] = data_digests(experiment, name)
-    parent = experiment.parent(name)
-    if parent and not is_gone(experiment, condition, seed, parent):
-        expected["parent"] = _parent_hash(experiment, condition, seed, name, parent, expected["tokenizer"])
-    for read in experiment.reads(name):
-        if not is_gone(experiment, condition, seed, read.stage):
-            arm, tokenizer = (experiment, condition, seed, name), expected["tokenizer"]
-            expected["reads"] = expected.get("reads", {}) | {
-                read.stage: _parent_hash(*arm, read.stage, tokenizer)
-            }
-    return differences(result.expected, expected)
+    above = _made_of(experiment, condition, seed, name, expected["tokenizer"], skip_gone=True)
+    if "reads" in above:
+        above["reads"] = expected.get("reads", {}) | above["reads"]
+    return differences(result.expected, expected | above)
+
+
+def _made_of(
+    experiment: Experiment, condition: str, seed: int, name: str, tokenizer: str, skip_gone: bool = False
+) -> dict:
+    """The hashes of a stage's `parent` and, by their names, of what it `reads` beside it."""
+    names = [experiment.parent(name), *(read.stage for read in experiment.reads(name))]
+    hashes = {
+        above: _parent_hash(experiment, condition, seed, name, above, tokenizer)
+        for above in filter(None, names)
+        if not (skip_gone and is_gone(experiment, condition, seed, above))
+    }
+    parent = {"parent": hashes[names[0]]} if names[0] in hashes else {}
+    reads = {above: hashes[above] for above in names[1:] if above in hashes}
+    return parent | ({"reads": reads} if reads else {})
 
 
 def is_gone(experiment: Experiment, condition: str, seed: int, name: str) -> bool:

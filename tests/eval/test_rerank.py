@@ -92,7 +92,7 @@ def test_what_is_no_verifier_is_refused(tmp_path, model_dir, verifier_dir):
         Reranker.from_directory(model_dir, encoder)
     with pytest.raises(UserError, match="no such model directory"):
         Reranker.from_directory(tmp_path / "nowhere", encoder)
-    with pytest.raises(UserError, match="extra classifier"):  # and a verifier is no language model
+    with pytest.raises(UserError, match="is a verifier, which writes nothing; give it as --verifier"):
         open_model(verifier_dir)
     broken = shutil.copytree(verifier_dir, tmp_path / "broken")
     tensors = load_file(broken / "model.safetensors")
