@@ -8,7 +8,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import astuple
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -70,18 +70,16 @@ class Chunk(NamedTuple):
 
     number: int
     size: int  # bytes of text, about
-    file: Path | None = None
-    group: int = 0
+    group: "_RowGroup | None" = None
     start: int = 0
     stop: int = 0
     texts: tuple[str | bytes | None, ...] = ()
 
     def read(self) -> "Chunk":
         """The same with its texts. Chunks of a row group are read in their order, and not all need be."""
-        if self.file is None:
+        if self.group is None:
             return self
-        texts = _row_group(self.file, self.group, self.stop - self.start).take(self.start, self.stop)
-        return Chunk(self.number, self.size, texts=texts)
+        return Chunk(self.number, self.size, texts=self.group.take(self.start, self.stop))
 
 
 def chunks(spec: Prepare, corpus: int = 0) -> Iterator[Chunk]:
@@ -108,9 +106,10 @@ def _parquet(files: list[Path]) -> Iterator[Chunk]:
             rows = meta.row_group(group).num_rows
             size = meta.row_group(group).column(column).total_uncompressed_size
             step = max(1, CHUNK * rows // max(1, size))
+            texts = _RowGroup(file, group, step)
             for start in range(0, rows, step):
                 stop = min(start + step, rows)
-                yield Chunk(0, size * (stop - start) // rows, file, group, start, stop)
+                yield Chunk(0, size * (stop - start) // rows, texts, start, stop)
 
 
 def _rows(spec: Prepare, corpus: int) -> Iterator[Chunk]:
@@ -148,9 +147,6 @@ class _RowGroup:
         texts = tuple(itertools.islice(self.texts, start - self.at, stop - self.at))
         self.at = stop
         return texts
-
-
-_row_group = lru_cache(maxsize=1)(_RowGroup)
 
 
 @contextlib.contextmanager

@@ -248,6 +248,7 @@ def test_the_source_is_read_once_and_never_by_a_worker(tmp_path, monkeypatch):
     read = [chunk.read() for chunk in there[::2]]  # the others are on disk already, or another part's
     assert len(read) > 3
     assert [chunk.texts for chunk in read] == [tuple(texts[c.start : c.stop]) for c in there[::2]]
+    assert next(documents.chunks(asked)).read().texts == read[0].texts  # again, in the same process
     path.unlink()
     encoded = documents.encode_chunk(documents.Recipe.of(asked, condition()), read[-1])
     assert sum(len(block.docs) for block in encoded.blocks.values()) == len(read[-1].texts)
