@@ -1,11 +1,14 @@
 """Every command in the documents is read out of them and held against the scripts, modules, flags and files there are."""
 
+import contextlib
 import functools
 import importlib.util
+import io
 import re
+import runpy
 import shlex
-import subprocess
 import sys
+import warnings
 
 import pytest
 
@@ -39,11 +42,13 @@ ALL = [(name, command) for name in DOCUMENTS if (ROOT / name).exists() for comma
 
 @functools.cache
 def help_of(module, *subcommand):
-    done = subprocess.run(
-        [sys.executable, "-m", module, *subcommand, "--help"], cwd=ROOT, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    """What `python -m MODULE --help` prints; in this process, since a new one imports torch first."""
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(action="ignore"):
+        patch.setattr(sys, "argv", [module, *subcommand, "--help"])
+        with contextlib.redirect_stdout(io.StringIO()) as printed, pytest.raises(SystemExit) as ended:
+            runpy.run_module(module, run_name="__main__")
+    assert not ended.value.code
+    return printed.getvalue()
 
 
 def test_the_documents_have_commands():
