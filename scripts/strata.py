@@ -107,11 +107,11 @@ def main(argv: list[str] | None = None) -> None:
         print(f"| {name} | {len(keys)} | {accuracies} | {' | '.join(columns)} |")
 
 
-def interval(differences: np.ndarray) -> str:
+def interval(by_seed: np.ndarray, sign: str = "+") -> str:
     """A mean over seeds with its 95% t interval, in points."""
-    mean = differences.mean()
-    half = stats.t.ppf(0.975, len(differences) - 1) * differences.std(ddof=1) / len(differences) ** 0.5
-    return f"{mean:+.1f} [{mean - half:+.1f}, {mean + half:+.1f}]"
+    mean = by_seed.mean()
+    half = stats.t.ppf(0.975, len(by_seed) - 1) * by_seed.std(ddof=1) / len(by_seed) ** 0.5
+    return f"{mean:{sign}.1f} [{mean - half:{sign}.1f}, {mean + half:{sign}.1f}]"
 
 
 if __name__ == "__main__":
