@@ -45,16 +45,16 @@ def over_k(study: Study, content: dict) -> Figure:
 def gains(study: Study, content: dict) -> Figure:
     rows = []
     for row in content["gains"]:
-        key = f"{row['choice']}, {row['of']}, {row['set']} after {row['stage']}"
+        key = [f"{row['set']} after {row['stage']}: {row['choice']}", row["of"]]
         if row["interval"]:
-            rows.append([key, None, row["gain"], *row["interval"], *row["equivalence"], None, None])
-            rows += [[key, int(seed), gain, *[None] * 6] for seed, gain in row["by_seed"].items()]
+            rows.append([*key, None, row["gain"], *row["interval"], *row["equivalence"], None, None])
+            rows += [[*key, int(seed), gain, *[None] * 6] for seed, gain in row["by_seed"].items()]
     return Figure(
         "gains", "Samples", "dots", "What choosing among all samples gains over drawing one",
         "Accuracy of the chosen answer less the mean of the samples, for each condition and for the difference of"
         " the two gains, paired by seed. Small marks are seeds. Thin: 95%, thick: 90%.",
-        ["choice", *DIFFERENCE], rows,
-        dict(group="choice", margin=content["question"]["margin"], format="points", **ROLES),
+        ["choice", "of", *DIFFERENCE], rows,
+        dict(facet="choice", group="of", margin=content["question"]["margin"], format="points", **ROLES),
     )  # fmt: skip
 
 
