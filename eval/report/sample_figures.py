@@ -43,7 +43,7 @@ def over_k(study: Study, content: dict) -> Figure:
 
 
 def gains(study: Study, content: dict) -> Figure:
-    rows = []
+    asked, rows = content["question"], []
     for row in content["gains"]:
         key = [f"{row['set']} after {row['stage']}: {row['choice']}", row["of"]]
         if row["interval"]:
@@ -54,7 +54,8 @@ def gains(study: Study, content: dict) -> Figure:
         "Accuracy of the chosen answer less the mean of the samples, for each condition and for the difference of"
         " the two gains, paired by seed. Small marks are seeds. Thin: 95%, thick: 90%.",
         ["choice", "of", *DIFFERENCE], rows,
-        dict(facet="choice", group="of", margin=content["question"]["margin"], format="points", **ROLES),
+        dict(facet="choice", group="of", margin=asked["margin"] if asked["unit"] == "points" else None, format="points",
+             **ROLES),
     )  # fmt: skip
 
 

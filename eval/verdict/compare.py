@@ -227,7 +227,9 @@ def _print(content: dict) -> None:
     if len(content["by_stage"]) > 1:
         print(f"{tables.text(tables.stage_rows(content))}\n")
     if sampled := tables.sample_rows(content):
-        print(f"samples [95%]\n{tables.text(sampled)}\n\n{tables.text(tables.gain_rows(content))}\n")
+        print(f"samples [95%]\n{tables.text(sampled)}\n")
+    if gained := tables.gain_rows(content):
+        print(f"{tables.text(gained)}\n")
     if strata := tables.strata_rows(content):
         print(f"{content['question']['set']} by stratum\n{tables.text(strata)}\n")
     for line in content["warnings"]:

@@ -90,6 +90,21 @@ def test_the_gain_of_choosing_is_that_over_the_mean_of_samples_and_its_differenc
     assert gains["mul_tokens − baseline"]["gain"] == pytest.approx(difference)
 
 
+def test_samples_of_one_condition_alone_gain_nothing_to_show_yet(drawn, capsys):
+    for directory in results(drawn).glob("mul_tokens-s*/eval_grpo"):
+        shutil.rmtree(directory)
+    compare.main([str(drawn)])
+    assert "maj@8" in (printed := capsys.readouterr().out) and "choice" not in printed
+    assert read_json(results(drawn) / "report/report.json")["gains"] == []
+
+
+@pytest.mark.parametrize(("metric", "band"), [("word_problems", 0.02), ("word_problems.gold_bits", None)])
+def test_a_margin_in_bits_is_no_margin_of_what_samples_gain(drawn, metric, band):
+    content = built(change(drawn, metric=metric))
+    assert content["question"]["margin"] == 0.02
+    assert content["figures"]["gains"]["encoding"]["margin"] == band
+
+
 def test_the_report_shows_accuracy_against_k_and_a_table(drawn, capsys):
     compare.main([str(drawn)])
     printed = capsys.readouterr().out
