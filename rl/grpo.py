@@ -149,8 +149,7 @@ class GroupReport:
         if sampled := "reward" in logs:  # not in a further step on the same completions
             metrics |= {f"reward_{name}": logs[f"rewards/{name}/mean"] for name in self.rollouts.terms}
             metrics |= {"repeated": self.rollouts.repeated(), "resampled": self.rollouts.resampled}
-            metrics |= {"sampled": self.rollouts.tokens}
-            metrics |= {"rollout_s": round(self.rollouts.seconds, 3)}
+            metrics |= {"sampled": self.rollouts.tokens, "rollout_s": round(self.rollouts.seconds, 3)}
         metrics["step_s"] = round(self.at - at, 3)
         self.report(step, metrics, note=f"reward {logs['reward']:.2f}" if sampled else "")
         self.at = time.perf_counter()  # a look is no part of the next step

@@ -63,7 +63,8 @@ def problems(run: Run, encoder: Encoder, context: int) -> tuple[list[Question], 
     if not left:
         fit = f"none of {counts['drawn']} problems fits beside them in the context of {context}"
         run.refuse("max_new_tokens", f"{fit}; lower it")
-    for where, apart in _held_out(run).items():
+    held_out = _held_out(run)
+    for where, apart in held_out.items():
         kept = [problem for problem in left if problem.id not in apart]
         if kept != left:
             counts[f"left out because of {where}"] = len(left) - len(kept)
@@ -73,13 +74,13 @@ def problems(run: Run, encoder: Encoder, context: int) -> tuple[list[Question], 
             )
             run.refuse("data", f"{message}; take other data, or another set")
         left = kept
-    refuse_held_out(run, [problem.id for problem in left])
+    refuse_held_out(run, held_out, [problem.id for problem in left])
     return left, counts
 
 
-def refuse_held_out(run: Run, ids: Sequence[str]) -> None:
+def refuse_held_out(run: Run, held_out: dict[str, set[str]], ids: Sequence[str]) -> None:
     """Raises UserError where a problem, by the hash of its question, is one that training may not see."""
-    for where, apart in _held_out(run).items():
+    for where, apart in held_out.items():
         if seen := apart.intersection(ids):
             message = f"{len(seen)} of its problems are of {where}, which a verifier may not see"
             run.refuse("data", f"{message}; take other data, or another set")
@@ -240,7 +241,7 @@ def select(run: Run, samples: pa.Table) -> tuple[pa.Table, dict[str, int]]:
         message = f"all different solutions of each problem are alike ({counts['right']} right, {counts['wrong']} wrong)"
         remedy = "raise temperature or samples" if sort == "right" else "train its generators longer"
         run.refuse("samples", f"{message}, so a verifier has nothing to tell apart; {remedy}")
-    refuse_held_out(run, samples["id"].unique().to_pylist())
+    refuse_held_out(run, _held_out(run), samples["id"].unique().to_pylist())
     return table, counts
 
 

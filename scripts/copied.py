@@ -34,15 +34,16 @@ def gather(experiment_file: str, stage: str, set_name: str) -> pa.Table:
     for condition, seed in experiment.arms():
         path = stage_dir(experiment, condition, seed, f"eval_{stage}") / "outcomes.parquet"
         if path.exists():
-            asked = parquet.read_table(path, filters=[("set", "=", set_name)]).select(
-                ["id", "question", "completion"]
+            asked = parquet.read_table(
+                path, ["id", "question", "completion"], filters=[("set", "=", set_name)]
             )
+            asked = asked.rename_columns(["id", "question", "program"])
             rows += [{"condition": condition, "seed": seed, **row} for row in asked.to_pylist()]
     if not rows:
         raise UserError(
             f"{experiment_file}: no run has answers to '{set_name}' after {stage}; run the study first"
         )
-    return pa.Table.from_pylist(rows).rename_columns(["condition", "seed", "id", "question", "program"])
+    return pa.Table.from_pylist(rows)
 
 
 def copied(program: str, question: str) -> Share:

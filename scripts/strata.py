@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as parquet
-from scipy import stats
 
 from eval.tasks.task import item_id
+from eval.verdict import stats
 from pipeline.errors import UserError, cli
 from pipeline.sample.worked import worked
 from tokenizer.vocabularies import multiplication
@@ -109,9 +109,8 @@ def main(argv: list[str] | None = None) -> None:
 
 def interval(by_seed: np.ndarray, sign: str = "+") -> str:
     """A mean over seeds with its 95% t interval, in points."""
-    mean = by_seed.mean()
-    half = stats.t.ppf(0.975, len(by_seed) - 1) * by_seed.std(ddof=1) / len(by_seed) ** 0.5
-    return f"{mean:{sign}.1f} [{mean - half:{sign}.1f}, {mean + half:{sign}.1f}]"
+    low, high = stats.mean_interval(by_seed)
+    return f"{by_seed.mean():{sign}.1f} [{low:{sign}.1f}, {high:{sign}.1f}]"
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The tables of a comparison, from report.json's content: as text, Markdown and LaTeX."""
 
 from eval.report.scales import difference
+from eval.verdict import at_k
 
 Table = list[list[str]]  # a header and rows
 HOLM = (
@@ -40,16 +41,13 @@ def sample_rows(content: dict) -> Table:
     body, header = [], []
     for name, cells in content["scores"].items():
         for condition, cell in cells.items():
-            by_set: dict[str, dict[str, dict]] = {}
-            for key, score in cell["samples"].items():
-                set_name, _, metric = key.rpartition(".")
-                by_set.setdefault(set_name, {})[metric] = score
-            for set_name, scores in by_set.items():
-                last = {metric.partition("@")[0]: metric for metric in scores}  # the largest k comes last
-                floors = {"floor": "mean", f"floor of {last['pass']}": last["pass"]}
-                header = header or ["set", "stage", "condition", *last.values(), *floors]
-                row = [set_name, name, condition, *(_interval(scores[metric]) for metric in last.values())]
-                body.append([*row, *(_percent(scores[metric], "floor") for metric in floors.values())])
+            scores = cell["samples"]
+            for set_name, last in at_k.of_all(scores).items():
+                heads = {kind: key.removeprefix(f"{set_name}.") for kind, key in last.items()}
+                floors = {"floor": last["mean"], f"floor of {heads['pass']}": last["pass"]}
+                header = header or ["set", "stage", "condition", *heads.values(), *floors]
+                row = [set_name, name, condition, *(_interval(scores[key]) for key in last.values())]
+                body.append([*row, *(_percent(scores[key], "floor") for key in floors.values())])
     return [header, *body] if body else []
 
 
@@ -58,10 +56,9 @@ def gain_rows(content: dict) -> Table:
     arms = dict.fromkeys(row["of"] for row in content["gains"])
     by_choice: dict[tuple[str, ...], list[str]] = {}
     for row in content["gains"]:
-        gain = difference(row["gain"], "points").replace("−", "-")
+        gain = _signed(row["gain"], "points")
         if row["interval"]:
-            low, high = (difference(x, "points").replace("−", "-") for x in row["interval"])
-            gain += f" [{low}, {high}]"
+            gain += f" [{', '.join(_signed(x, 'points') for x in row['interval'])}]"
         by_choice.setdefault((row["set"], row["stage"], row["choice"]), []).append(gain)
     body = [[*key, *gains] for key, gains in by_choice.items()]
     return [["set", "stage", "choice", *arms], *body] if body else []
@@ -107,11 +104,13 @@ def _head(content: dict) -> list[str]:
 def _contrast(contrast: dict) -> list[str]:
     if contrast["difference"] is None:
         return ["–"] * 3
-    value, low, high = (
-        difference(x, contrast["unit"]).replace("−", "-")
-        for x in (contrast["difference"], *contrast["interval"])
-    )
+    value, low, high = (_signed(x, contrast["unit"]) for x in (contrast["difference"], *contrast["interval"]))
     return [value, f"[{low}, {high}]", p_value(contrast["p"])]
+
+
+def _signed(value: float, unit: str) -> str:
+    """With the minus that terminals and LaTeX know."""
+    return difference(value, unit).replace("−", "-")
 
 
 def p_value(p: float | None) -> str:

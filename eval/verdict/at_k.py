@@ -22,7 +22,7 @@ answers, the k best constants.
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -52,6 +52,15 @@ def names(samples: int, with_scores: bool) -> list[str]:
         return []
     kinds = KINDS + SCORED * with_scores
     return ["mean", *(f"{kind}@{k}" for kind in kinds for k in counts(samples))]
+
+
+def of_all(metrics: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Set → kind → its SET.METRIC of the largest k, which comes last."""
+    last: dict[str, dict[str, str]] = {}
+    for metric in metrics:
+        set_name, _, name = metric.rpartition(".")
+        last.setdefault(set_name, {})[name.partition("@")[0]] = metric
+    return last
 
 
 def set_of(metric: str) -> str:

@@ -6,7 +6,7 @@ the verdict's (eval/verdict/stats.py), for other seeds and other problems; one s
 
 import numpy as np
 
-from eval.verdict import stats
+from eval.verdict import at_k, stats
 from eval.verdict.metrics import find
 from eval.verdict.results import Study, values
 
@@ -24,25 +24,17 @@ def gains(study: Study) -> list[dict]:
         pairs = [arms[c][seed] for c in (control, treated) for seed in seeds]
         if not pairs or not all(arm.samples.get(name) for arm in pairs):
             continue
-        for set_name, last in _last(pairs[0].samples[name]).items():
-            mean = values(pairs, name, find(f"{set_name}.mean"))
-            for choice in (last[kind] for kind in CHOICES if kind in last):
-                gain = values(pairs, name, find(f"{set_name}.{choice}")) - mean
+        for set_name, last in at_k.of_all(pairs[0].samples[name]).items():
+            mean = values(pairs, name, find(last["mean"]))
+            for metric in (find(last[kind]) for kind in CHOICES if kind in last):
+                gain = values(pairs, name, metric) - mean
                 before, after = np.split(gain, 2)
                 both = {control: (0 * before, before), treated: (0 * after, after)}
                 for of, (a, b) in {**both, f"{treated} − {control}": (before, after)}.items():
-                    rows.append({"set": set_name, "stage": name, "choice": choice, "of": of})
-                    rows[-1] |= _effect(a, b) | {"by_seed": dict(zip(map(str, seeds), _by_seed(a, b)))}
+                    rows.append({"set": set_name, "stage": name, "choice": metric.sampled, "of": of})
+                    by_seed = stats.by_seed(a, b) / a.shape[1]
+                    rows[-1] |= _effect(a, b) | {"by_seed": dict(zip(map(str, seeds), by_seed.tolist()))}
     return rows
-
-
-def _last(samples: dict[str, np.ndarray]) -> dict[str, dict[str, str]]:
-    """Set → kind → its metric of all samples, which comes last."""
-    last: dict[str, dict[str, str]] = {}
-    for key in samples:
-        set_name, _, metric = key.rpartition(".")
-        last.setdefault(set_name, {})[metric.partition("@")[0]] = metric
-    return last
 
 
 def _effect(a: np.ndarray, b: np.ndarray) -> dict:
@@ -52,7 +44,3 @@ def _effect(a: np.ndarray, b: np.ndarray) -> dict:
     effect = stats.effect(a, b)
     intervals = {"interval": list(effect.interval()), "equivalence": list(effect.interval(0.9))}
     return {"gain": effect.difference} | intervals
-
-
-def _by_seed(a: np.ndarray, b: np.ndarray) -> list[float]:
-    return (b - a).mean(axis=1).tolist()
