@@ -2,7 +2,6 @@
 may hold."""
 
 import json
-import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -95,14 +94,12 @@ def test_loss_in_chunks_is_the_loss(monkeypatch):
     assert torch.allclose(torch.autograd.grad(chunked, model.wte.weight)[0], expected, atol=1e-6)
 
 
-@pytest.mark.skipif(not (shutil.which("c++") or shutil.which("g++")), reason="no C++ compiler")
-def test_the_compiled_loss_is_whole_and_the_same(monkeypatch, tmp_path):
-    """Compiled, it is not cut into chunks; loss and gradients are those of the eager one, which is."""
+def test_the_compiled_loss_is_whole_and_the_same(monkeypatch):
+    """Compiled, it is not cut into chunks; loss and gradients are those of the eager one, which is.
+
+    All of torch.compile but the code generator, which is another for every device and takes half a minute here.
+    """
     monkeypatch.setattr(module, "LOSS_CHUNK", 24)
-    monkeypatch.setenv("TORCHINDUCTOR_COMPILE_THREADS", "1")  # else it starts processes that import torch
-    monkeypatch.setenv(
-        "TORCHINDUCTOR_CACHE_DIR", str(tmp_path)
-    )  # a killed run leaves half a library in the other
     config = replace(CONFIG, n_layer=1)
     model, targets, sizes = spread(config=config), IDS.roll(-1).masked_fill(IDS % 5 == 0, -100), []
     losses = GPT._losses
@@ -111,10 +108,9 @@ def test_the_compiled_loss_is_whole_and_the_same(monkeypatch, tmp_path):
     expected = torch.autograd.grad(eager, list(model.parameters()))
     assert sizes and set(sizes) == {24}
     sizes.clear()
-    try:
-        compiled = torch.compile(model, dynamic=False)(IDS, targets)
-    except torch._dynamo.exc.BackendCompilerFailed:
-        pytest.skip("torch.compile fails here")
+    compiled = torch.compile(model, dynamic=False, fullgraph=True, backend="aot_eager_decomp_partition")(
+        IDS, targets
+    )
     assert set(sizes) == {72}
     torch.testing.assert_close(compiled, eager)
     for ours, theirs in zip(torch.autograd.grad(compiled, list(model.parameters())), expected, strict=True):

@@ -17,7 +17,8 @@ from collections.abc import Iterator
 from functools import cache
 from typing import NamedTuple
 
-_SPACE = r"[ \t\u00a0]"
+_SPACES, _DIGITS = " \t\u00a0", "0123456789"
+_SPACE = f"[{_SPACES}]"
 OPERATORS = {  # sign: (what stands between two numbers, what one of its spellings begins with)
     "*": (rf"(?:{_SPACE}*(?:[*×·]|\\times(?![A-Za-z])){_SPACE}*|{_SPACE}+x{_SPACE}+)", r"[*×·x\\]"),
     "+": (rf"{_SPACE}*\+{_SPACE}*", r"\+"),
@@ -31,6 +32,7 @@ _BEFORE = re.compile(rf"(?:{_OPERATOR}|\bx|\\(?:times|cdot|div|pm|mp))\s*\Z|\d{_
 _BULLET = re.compile(rf"(?:^|\n){_SPACE}*[-*+]{_SPACE}+\Z")
 # An operator or another number after, on the same line, or something that makes c part of a longer number or word.
 _AFTER = re.compile(rf"\w|[.,:]\d|{_SPACE}*(?:{_OPERATOR}|x{_SPACE}|\\(?:times|cdot|div|pm|mp|%)|\d)")
+_EQUALS = re.compile(rf"={_SPACE}*[0-9]")  # with a digit before it as well, an equation's
 _REACH = 80  # characters looked at on the left; spaces between an operator and its number are few
 
 
@@ -76,9 +78,13 @@ def equations(text: str, op: str, bare: bool = False) -> Iterator[Span]:
 def _lines(text: str, sign: re.Pattern) -> Iterator[tuple[int, int]]:
     """(start, end) of every line that may hold an equation: looking for one is slow on prose, where few do."""
     end = 0
-    while (equals := text.find("=", end)) >= 0:
-        start = text.rfind("\n", end, equals) + 1 or end
-        end = text.find("\n", equals)
-        end = len(text) if end < 0 else end
-        if sign.search(text, start, end):
-            yield start, end
+    for equals in _EQUALS.finditer(text):
+        at = last = equals.start()
+        while last > end and text[last - 1] in _SPACES:
+            last -= 1
+        if last > end and text[last - 1] in _DIGITS:
+            start = text.rfind("\n", end, at) + 1 or end
+            end = text.find("\n", at)
+            end = len(text) if end < 0 else end
+            if sign.search(text, start, end):
+                yield start, end

@@ -82,8 +82,9 @@ class NanoGPT:
 
 def compare(checkout: Path, config: GPTConfig, spec: Pretrain, threads: int) -> str:
     """A row of the table: milliseconds of a step, and how many times as fast ours is."""
+    theirs = NanoGPT(checkout, config, spec, threads, spec.compile)
     os.environ["OMP_NUM_THREADS"] = str(threads)  # read by the process that Contender starts
-    ours, theirs = Contender(config, spec), NanoGPT(checkout, config, spec, threads, spec.compile)
+    ours = Contender(config, spec)
     for _ in range(TURNS):
         ours.turn()
         theirs.turn()

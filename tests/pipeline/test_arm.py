@@ -5,8 +5,6 @@ import itertools
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -39,10 +37,8 @@ def short(tmp_path, monkeypatch):
 
 
 def test_its_results_are_those_of_the_stages_own_scripts(short, tmp_path, monkeypatch):
-    command = [sys.executable, "-m", "pipeline.arm", str(short), "mul_tokens", "0"]
-    environment = os.environ | {"RUNS": str(tmp_path / "forked"), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    words, log = [str(short), "mul_tokens", "0"], tmp_path / "log"
+    assert forks.finish([forks.start(arm.main, words, log, RUNS=tmp_path / "forked")]) == [0], log.read_text()
     experiment, identities = load(short), {}
     for runs in ("alone", "forked"):
         monkeypatch.setenv("RUNS", str(tmp_path / runs))

@@ -105,7 +105,7 @@ def test_worked_sums_are_true_and_end_in_the_sum(a, b):
 
 
 PARTS = st.sampled_from(
-    ["6", "9", "54", "10", " ", "\n", "=", "*", "×", " x ", r"\times ", ",", "-", "a", "6*9=54", "\n\n"]
+    ["6", "9", "54", "10", " ", "\u00a0", "\t", "\n", "=", "*", "×", " x ", r"\times ", ",", "-", "a", "6*9=54", "\n\n"]
 )
 
 
