@@ -32,12 +32,12 @@ WRONG = [
     ("stages.pretrain.steps=1.5", "stages.pretrain.steps"),
     ("stages.pretrain.lr=nan", "stages.pretrain.lr"),
     ("stages.pretrain.compile=1", "stages.pretrain.compile: input should be a valid boolean"),
-    ("stages.pretrain.n_head=3", "stages.pretrain.n_embd: 128 is not a multiple of n_head 3"),
+    ("stages.pretrain.n_head=3", "stages.pretrain.n_embd: 64 is not a multiple of n_head 3"),
     (
         "stages.export.step=7",
         "stages.export.step: 7 is no milestone of 'pretrain', which has none; add it there",
     ),
-    ("stages.pretrain.milestones=[9000]", "stages.pretrain.milestones: 9000 is more than the 1250 steps"),
+    ("stages.pretrain.milestones=[9000]", "stages.pretrain.milestones: 9000 is more than the 2400 steps"),
     ("stages.prepare.tokens=-1", "stages.prepare.tokens"),
     ("seeds=[0,0]", "seeds: a seed is named twice"),
     ("stages.sft_tulu.from=grpo", "stages.sft_tulu.from: 'grpo' comes later in the file"),
@@ -187,7 +187,7 @@ def test_a_condition_has_no_place_for_a_hyperparameter():
 
 
 def test_numbers_are_read_as_people_write_them(tmp_path):
-    content = QUICKSTART.read_text().replace("tokens: 1.2e6", "tokens: 10e9").replace("lr: 5e-3", "lr: 6e-4")
+    content = QUICKSTART.read_text().replace("tokens: 1.2e6", "tokens: 10e9").replace("lr: 1e-2", "lr: 6e-4")
     (tmp_path / "a.yaml").write_text(content)
     stages = load(tmp_path / "a.yaml").stages
     assert stages["prepare"].tokens == 10_000_000_000 and isinstance(stages["prepare"].tokens, int)
@@ -307,7 +307,7 @@ def test_plan_gives_one_independent_line_per_arm(capsys):
 
 def test_a_plan_is_as_large_as_what_was_measured(capsys):
     """Arms that were timed (pipeline/plan.py says where): within a fifth, small stages and all."""
-    for name, minutes in (("quickstart", 9.2), ("miniature", 2.0)):
+    for name, minutes in (("quickstart", 4.3), ("miniature", 2.0)):
         seconds, held = cost(load(ROOT / f"experiments/{name}.yaml"))
         assert abs(seconds / 60 / minutes - 1) < 0.2 and held > 1e6
 
@@ -336,7 +336,7 @@ def test_a_stage_costs_by_the_model_that_it_has_and_not_by_the_first_of_the_file
     stages = {"wide": wide, "out": {"run": "export", "from": "wide"}}
     path.write_text(yaml.safe_dump({"extends": str(QUICKSTART), "stages": stages}, sort_keys=False))
     both = load(path)
-    assert both.architecture("export").width == 128 and both.architecture("eval_out").width == 512
+    assert both.architecture("export").width == 64 and both.architecture("eval_out").width == 512
     assert cost(both)[0] > 5 * cost(small)[0]
 
 
