@@ -1,0 +1,78 @@
+"""What reinforcement learning did to its parents: changes, and the registered collapse."""
+
+import json
+
+import pytest
+
+from pipeline.errors import UserError
+from pipeline.experiment import load
+from pipeline.files import ROOT
+from scripts import reinforced
+
+FILE = str(ROOT / "experiments/miniature_posttraining.yaml")
+CALM = {"zero variance": [0.1] * 60, "entropy": [0.3] * 60, "repeated": [0.0] * 60}
+
+
+def report(greedy: dict[str, float], curves: dict[str, dict[str, list[float]]]) -> dict:
+    """Of two conditions and two seeds: greedy accuracy by stage, 0.2 if not given, and curves, else calm ones."""
+    scores, rows = {}, []
+    for stage, spec in load(FILE).stages.items():
+        by_seed = {"1": greedy.get(stage, 0.2), "2": greedy.get(stage, 0.2) + 0.01}
+        samples = {f"word_problems.{metric}": {"by_seed": by_seed} for metric in ("mean", "pass@16")}
+        score = {"sets": {"word_problems": {"by_seed": by_seed}}, "samples": samples}
+        scores[stage] = dict.fromkeys(("baseline", "mul_tokens"), score)
+        for measure, values in (CALM | curves.get(stage, {})).items() if spec.run == "grpo" else ():
+            for condition in ("baseline", "mul_tokens"):
+                for seed in (1, 2, None):
+                    label = f"{stage}: {measure}"
+                    rows += [[label, condition, seed, n, value] for n, value in enumerate(values, 1)]
+    return {
+        "question": {"set": "word_problems"},
+        "conditions": {"baseline": "plain", "mul_tokens": "token"},
+        "scores": scores,
+        "figures": {"rewards": {"rows": rows}},
+    }
+
+
+def test_a_run_collapses_where_accuracy_and_one_sign_say_so():
+    late = [0.3] * 50
+    for sign in (
+        {"zero variance": late + [0.95] * 10},
+        {"repeated": late + [0.5] * 10},
+        {"entropy": late + [0.15] * 10},
+    ):
+        assert reinforced.collapsed(0.2, 0.09, CALM | sign)
+        assert not reinforced.collapsed(0.2, 0.1, CALM | sign), "half of the parent's is not below half"
+    assert not reinforced.collapsed(0.2, 0.0, CALM)
+    early = {"repeated": [1.0] * 50 + [0.0] * 10}
+    assert not reinforced.collapsed(0.2, 0.0, CALM | early), "only the end counts"
+
+
+def test_the_tables_say_changes_collapses_and_their_test(tmp_path, capsys):
+    content = report(
+        {"curriculum_binary": 0.02, "tinygsm_fair": 0.25},
+        {"curriculum_binary": {"repeated": [0.9] * 60}},
+    )
+    file = tmp_path / "report.json"
+    file.write_text(json.dumps(content))
+    reinforced.main([FILE, str(file)])
+    printed = capsys.readouterr().out.splitlines()
+    row = "| {} | {} | mul_tokens | {} | {} | {} | {} of 2 |"
+    lost, gained = "-18.0 [-18.0, -18.0]", "+5.0 [+5.0, +5.0]"
+    assert row.format("curriculum_binary", "sft_curriculum", lost, lost, lost, 2) in printed
+    assert row.format("tinygsm_fair", "sft_tinygsm", gained, gained, gained, 0) in printed
+    assert "| curriculum_binary against curriculum_published | 4 | 4 | 0 | 0.125 |" in printed
+    assert "| tinygsm_binary against tinygsm_fair | 4 | 0 | 0 | 1 |" in printed
+    assert not any("curriculum_binary against tinygsm" in line for line in printed)
+
+
+def test_an_experiment_without_samples_or_with_averaged_curves_is_refused(tmp_path):
+    quickstart = str(ROOT / "experiments/quickstart.yaml")
+    file = tmp_path / "report.json"
+    file.write_text("{}")
+    with pytest.raises(UserError, match="eval.samples is 0"):
+        reinforced.main([quickstart, str(file)])
+    longer = tmp_path / "longer.yaml"
+    longer.write_text(f"extends: {FILE}\nstages: {{tinygsm_fair: {{steps: 61}}}}\n")
+    with pytest.raises(UserError, match="stages.tinygsm_fair.steps"):
+        reinforced.main([str(longer), str(file)])
