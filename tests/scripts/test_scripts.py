@@ -25,6 +25,9 @@ FAKES = {
     "scontrol": 'echo "scontrol $*" >>{calls}',
     "hostname": "echo node0",
 }
+UNCHECKED = (
+    f"[[ $3 != check ]] || exit 0\n{FAKES['python']}"  # a new Python for every stage's check takes long
+)
 ARM = ["study.yaml", "mul_tokens", "0"]
 STOPPED = "and saved; run it again to go on"
 STUDY = f"""
@@ -124,6 +127,7 @@ def test_there_are_three():
 def test_a_study_gives_every_arm_the_gpus_of_its_plan(cluster):
     cluster.fake("nvidia-smi", "printf 'GPU %d\\n' 0 1 2 3")
     cluster.fake("torchrun", 'echo "$CUDA_VISIBLE_DEVICES $*" >>{calls}\nsleep 2')
+    cluster.fake("python", UNCHECKED + FAKES["python"])
     said = "".join(cluster.open("scripts/study.sh", "study.yaml").communicate(timeout=120))
     trained = [line.split(" ", 1) for line in cluster.called() if "pretrain.train" in line]
     command = "--standalone --nproc_per_node=2 -m pretrain.train study.yaml"
@@ -168,6 +172,7 @@ def test_what_trains_is_started_by_torchrun_where_there_are_several_processes(cl
 def test_a_study_shares_out_the_gpus_that_are_preset(cluster):
     cluster.fake("nvidia-smi", "printf 'GPU %d\\n' 0 1 2 3 4 5 6 7")
     cluster.fake("torchrun", 'echo "$CUDA_VISIBLE_DEVICES $*" >>{calls}\nsleep 1')
+    cluster.fake("python", UNCHECKED + FAKES["python"])
     study = cluster.open("scripts/study.sh", "study.yaml", CUDA_VISIBLE_DEVICES="5,3,GPU-ab,6")
     output = "".join(study.communicate(timeout=120))
     trained = [line.split(" ", 1)[0] for line in cluster.called() if "pretrain.train" in line]
@@ -221,7 +226,7 @@ def test_a_study_with_a_sweep_runs_its_arms_chooses_and_then_runs_those_that_are
 
 def test_a_study_runs_no_more_arms_at_once_than_it_has_slots(cluster):
     body = '[[ $2 != pipeline ]] || exec env PYTHONPATH={root} {python} "$@"\n'
-    cluster.fake("python", body + "echo begin >>{calls}\nsleep 0.5\necho end >>{calls}")
+    cluster.fake("python", UNCHECKED + body + "echo begin >>{calls}\nsleep 0.5\necho end >>{calls}")
     cluster.fake("torchrun", "exit 0")
     study = cluster.open("scripts/study.sh", "study.yaml", SLOTS="2", CUDA_VISIBLE_DEVICES="")
     output = "".join(study.communicate(timeout=120))
@@ -236,7 +241,7 @@ def test_a_study_runs_no_more_arms_at_once_than_it_has_slots(cluster):
 def test_a_signal_ends_every_arm(cluster, script, number):
     """The arms have a session of their own, so that only the script can end them."""
     body = '[[ $2 != pipeline ]] || exec env PYTHONPATH={root} {python} "$@"\n'
-    cluster.fake("python", body + "echo $$ >>{calls}\nsleep 300")
+    cluster.fake("python", UNCHECKED + body + "echo $$ >>{calls}\nsleep 300")
     study = cluster.open(f"scripts/{script}", "study.yaml", SLOTS="4", CUDA_VISIBLE_DEVICES="")
     while len(cluster.called()) < 4:  # the first stage of each arm
         assert study.poll() is None, study.communicate()

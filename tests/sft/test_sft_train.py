@@ -28,6 +28,7 @@ from pipeline.results import read_result
 from sft import curriculum, train, trl_trainer
 from sft.batches import Shape, group, take
 from sft.curriculum import parts
+from tests import forks
 from tokenizer import encode
 from tokenizer.chat import IGNORE
 from tokenizer.conditions import Condition
@@ -244,19 +245,24 @@ from trl import SFTConfig
 torch.cuda.device_count = lambda: len(os.environ.get("CUDA_VISIBLE_DEVICES", "0,1,2,3,4,5,6,7").split(","))
 torch.cuda.is_available = torch.cuda.is_bf16_supported = lambda *_: True
 torch.cuda.set_device = lambda device: None
-with training.placed() as place:
-    print(place.device, SFTConfig("x").n_gpu, os.environ["CUDA_VISIBLE_DEVICES"])
+for given in (None, "5,6"):
+    if child := os.fork():
+        os.waitpid(child, 0)
+        continue
+    if given:
+        os.environ["CUDA_VISIBLE_DEVICES"] = given
+    with training.placed() as place:
+        print(place.device, SFTConfig("x").n_gpu, os.environ["CUDA_VISIBLE_DEVICES"], flush=True)
+    os._exit(0)
 """
 
 
-@pytest.mark.parametrize("given, seen", [(None, "0"), ("5,6", "5")])
-def test_trl_sees_one_of_a_machines_gpus(given, seen):
+def test_trl_sees_one_of_a_machines_gpus():
     """It refuses to train in one process that sees several."""
     environment = {key: value for key, value in os.environ.items() if key != "CUDA_VISIBLE_DEVICES"}
-    environment |= {"CUDA_VISIBLE_DEVICES": given} if given else {}
     command = [sys.executable, "-c", FAKE_GPUS]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.stdout.split() == ["cuda:0", "1", seen], done.stderr
+    assert done.stdout.splitlines() == ["cuda:0 1 0", "cuda:0 1 5"], done.stderr
 
 
 # --- the stage -----------------------------------------------------------------------------------------------
@@ -307,13 +313,10 @@ def test_micro_batches_make_the_same_step(arms):
 
 
 @CPU
-def test_two_processes_make_the_same_steps_as_one(arms):
-    """Through its script, and so under torchrun."""
+def test_two_processes_make_the_same_steps_as_one(arms, tmp_path):
     file, runs = arms
-    command = ["bash", "scripts/sft.sh", file, "mul_tokens", "0", "two"]
-    environment = os.environ | {"NPROC": "2"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    ranks = forks.launch(train.main, 2, [file, "mul_tokens", "0", "two"], tmp_path)
+    assert forks.finish(ranks) == [0, 0], (tmp_path / "rank0.log").read_text()
     assert differ(weights(tune(arms, "tune")), weights(runs / "mul_tokens-s0/two")) < 1e-5
     (*_, one), (_, two) = looks(tune(arms, "watched")), looks(runs / "mul_tokens-s0/two")
     assert (one["step"], two["step"]) == (6, 6) and one["dev_problems"] == two["dev_problems"] == 200
