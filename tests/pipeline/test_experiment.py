@@ -16,6 +16,7 @@ from pipeline.kinds import KINDS, SAMPLED, Architecture
 from pipeline.plan import cost
 from pipeline.sections import ConditionSection
 from pipeline.yaml_file import read
+from tests import forks
 
 QUICKSTART = ROOT / "experiments/quickstart.yaml"
 
@@ -210,12 +211,13 @@ def test_a_changed_experiment_goes_by_its_saved_file(runs, capsys):
     assert load(saved).stages["pretrain"].lr == 1e-3 and load(saved).name == "hot"
 
 
-def test_ranks_that_start_at_once_agree_on_the_saved_file(runs):
-    command = f"from pipeline.experiment import load\nfor _ in range(40): load({str(QUICKSTART)!r}, ['seeds=[3]'], 'many')"
-    ranks = [
-        subprocess.Popen([sys.executable, "-c", command], cwd=ROOT, stderr=subprocess.PIPE) for _ in range(4)
-    ]
-    assert [rank.communicate()[1].decode() for rank in ranks] == [""] * 4
+def test_ranks_that_start_at_once_agree_on_the_saved_file(runs, tmp_path):
+    def rank(_):
+        for _ in range(40):
+            load(QUICKSTART, ["seeds=[3]"], "many")
+
+    ranks = [forks.start(rank, [], tmp_path / "log") for _ in range(4)]
+    assert forks.finish(ranks) == [0] * 4, (tmp_path / "log").read_text()
 
 
 def test_a_key_written_twice_and_bad_yaml_are_refused(tmp_path):
