@@ -8,7 +8,7 @@ The embedding has `padded_vocab` rows, a multiple of 128 for the tensor cores; i
 The loss sets the padded columns of the logits to −inf: a write of 0.2% of what the head has just written,
 where slicing them off would copy all the rest. So the loss is that of the unpadded model, and the padded
 rows, which start at zero and get a gradient of exactly zero, stay there. Eager, the loss is computed in chunks,
-whose logits are recomputed in backward. Under torch.compile it is whole: Inductor would fuse the chunks and keep
+whose logits are recomputed in backward, or on a CPU by PyTorch's fused one (cross_entropy.py). Under torch.compile it is whole: Inductor would fuse the chunks and keep
 six fp32 copies of them, 15.1 GB where whole logits take 6.7.
 """
 
@@ -25,6 +25,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+import cross_entropy
 from pipeline.errors import UserError
 
 LOSS_CHUNK = 8192  # tokens whose logits exist at one time: 8192 × 50432 in bf16 is 0.8 GB, in fp32 1.7 GB
@@ -198,6 +199,9 @@ class GPT(nn.Module):
         hidden = self.hidden(idx)
         if targets is None:
             return self.logits(hidden)
+        if reduction == "mean" and cross_entropy.fuses(hidden):
+            rows, head = hidden.flatten(0, 1), self.wte.weight[: self.config.vocab_size]
+            return cross_entropy.summed(rows, head, targets.flatten()) / (targets != -100).sum()
         chunks = list(zip(hidden.flatten(0, 1).split(LOSS_CHUNK), targets.flatten().split(LOSS_CHUNK)))
         if len(chunks) == 1 or torch.compiler.is_compiling():
             losses = self._losses(hidden.flatten(0, 1), targets.flatten())

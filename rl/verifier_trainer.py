@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import GPT2ForTokenClassification, PreTrainedModel, Trainer, TrainingArguments
 
+import cross_entropy
 import finetuning
 from pipeline.sections import Verifier
 from pipeline.stage import Run
@@ -66,8 +67,8 @@ def loss_and_scores(self: PreTrainedModel, input_ids: Tensor, labels: Tensor) ->
     loss = F.binary_cross_entropy_with_logits(scores, labels[solution].float(), reduction="sum")
     if self.lm_weight:
         predicted = solution[:, 1:]  # by the position before; a solution never opens a text
-        logits = F.linear(hidden[:, :-1][predicted], self.base_model.wte.weight)
-        nll = F.cross_entropy(logits.float(), input_ids[:, 1:][predicted], reduction="sum")
+        head, ids = self.base_model.wte.weight, input_ids[:, 1:][predicted]
+        nll = cross_entropy.summed(hidden[:, :-1][predicted], head, ids)
         loss = loss + self.lm_weight * nll
     return loss, scores
 

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from datasets import Dataset
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from trl import SFTConfig, SFTTrainer
 
+import cross_entropy
 import finetuning
 from eval.dev import DevLooks
 from eval.tasks.task import Question
@@ -67,8 +67,8 @@ def summed_loss(
     hidden = self.base_model(input_ids, position_ids=position_ids, use_cache=False).last_hidden_state
     targets = labels[:, 1:]
     scored = targets != IGNORE
-    logits = self.get_output_embeddings()(hidden[:, :-1][scored])
-    return F.cross_entropy(logits.float(), targets[scored], reduction="sum")
+    head = self.get_output_embeddings().weight
+    return cross_entropy.summed(hidden[:, :-1][scored], head, targets[scored])
 
 
 class UnitTrainer(finetuning.SummedLoss, SFTTrainer):

@@ -8,9 +8,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from transformers import GPT2Config, GPT2LMHeadModel
 
+import cross_entropy
 import model as module
 from model import GPT, GPTConfig, from_hf, to_hf
 from pipeline.errors import UserError
@@ -85,7 +87,9 @@ def test_padded_rows_matter_neither_to_the_loss_nor_in_training():
 
 
 def test_loss_in_chunks_is_the_loss(monkeypatch):
+    """As GPUs compute it, and bf16."""
     model, targets = spread(), IDS.roll(-1).masked_fill(IDS % 5 == 0, -100)
+    monkeypatch.setattr(cross_entropy, "fuses", lambda hidden: False)
     whole = model(IDS, targets)
     expected = torch.autograd.grad(whole, model.wte.weight)[0]
     monkeypatch.setattr(module, "LOSS_CHUNK", 7)
@@ -94,12 +98,34 @@ def test_loss_in_chunks_is_the_loss(monkeypatch):
     assert torch.allclose(torch.autograd.grad(chunked, model.wte.weight)[0], expected, atol=1e-6)
 
 
+def test_the_fused_loss_is_the_whole_one_and_so_are_its_gradients(monkeypatch):
+    """On a CPU in fp32, where it scores 240 tokens at a time, and nowhere else."""
+    model, ids = spread(), IDS.repeat(5, 1)
+    targets = ids.roll(-1).masked_fill(ids % 5 == 0, -100)
+    calls, op = [], F.linear_cross_entropy
+    monkeypatch.setattr(F, "linear_cross_entropy", lambda *args, **keys: calls.append(1) or op(*args, **keys))
+    loss = model(ids, targets)
+    gradients = torch.autograd.grad(loss, list(model.parameters()))
+    assert calls == [1] and len(ids.flatten()) > 240
+    with torch.autocast("cpu", torch.bfloat16):
+        model(ids, targets)
+    with torch.no_grad():
+        model(ids, targets)
+    assert calls == [1]
+    monkeypatch.setattr(cross_entropy, "fuses", lambda hidden: False)
+    whole = model(ids, targets)
+    torch.testing.assert_close(loss, whole)
+    for ours, theirs in zip(gradients, torch.autograd.grad(whole, list(model.parameters())), strict=True):
+        assert (ours - theirs).norm() <= 100 * torch.finfo(torch.float32).eps * theirs.norm()
+
+
 def test_the_compiled_loss_is_whole_and_the_same(monkeypatch):
     """Compiled, it is not cut into chunks; loss and gradients are those of the eager one, which is.
 
     All of torch.compile but the code generator, which is another for every device and takes half a minute here.
     """
     monkeypatch.setattr(module, "LOSS_CHUNK", 24)
+    monkeypatch.setattr(cross_entropy, "fuses", lambda hidden: False)
     config = replace(CONFIG, n_layer=1)
     model, targets, sizes = spread(config=config), IDS.roll(-1).masked_fill(IDS % 5 == 0, -100), []
     losses = GPT._losses

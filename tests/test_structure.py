@@ -10,15 +10,16 @@ from pipeline.files import ROOT
 FOLDERS = ("pipeline", "tokenizer", "eval", "pretrain", "sft", "rl", "scripts")
 BELOW = {  # what each may import of the project, besides itself
     "pipeline": set(),
-    "model": {"pipeline"},
+    "cross_entropy": set(),
+    "model": {"pipeline", "cross_entropy"},
     "muon": set(),
     "training": {"pipeline", "model", "muon"},
     "finetuning": {"pipeline", "model", "training"},
     "tokenizer": {"pipeline"},
     "eval": {"pipeline", "tokenizer", "model"},
     "pretrain": {"pipeline", "tokenizer", "model", "muon", "training", "eval"},
-    "sft": {"pipeline", "tokenizer", "model", "training", "finetuning", "eval"},
-    "rl": {"pipeline", "tokenizer", "model", "training", "finetuning", "eval"},
+    "sft": {"pipeline", "tokenizer", "cross_entropy", "model", "training", "finetuning", "eval"},
+    "rl": {"pipeline", "tokenizer", "cross_entropy", "model", "training", "finetuning", "eval"},
     "scripts": {"pipeline", "tokenizer", "model", "training", "finetuning", "eval", "pretrain", "sft", "rl"},
 }
 FILES = {
