@@ -38,7 +38,7 @@ WRONG = [
         "stages.export.step=7",
         "stages.export.step: 7 is no milestone of 'pretrain', which has none; add it there",
     ),
-    ("stages.pretrain.milestones=[9000]", "stages.pretrain.milestones: 9000 is more than the 2400 steps"),
+    ("stages.pretrain.milestones=[9000]", "stages.pretrain.milestones: 9000 is more than the 2100 steps"),
     ("stages.prepare.tokens=-1", "stages.prepare.tokens"),
     ("seeds=[0,0]", "seeds: a seed is named twice"),
     ("stages.sft_tulu.from=grpo", "stages.sft_tulu.from: 'grpo' comes later in the file"),
