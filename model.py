@@ -7,9 +7,7 @@ is a prefix and a transposition: both directions live here, in `to_hf` and `from
 The embedding has `padded_vocab` rows, a multiple of 128 for the tensor cores; ids go up to `vocab_size` only.
 The loss sets the padded columns of the logits to −inf: a write of 0.2% of what the head has just written,
 where slicing them off would copy all the rest. So the loss is that of the unpadded model, and the padded
-rows, which start at zero and get a gradient of exactly zero, stay there. Eager, the loss is computed in chunks,
-whose logits are recomputed in backward, or on a CPU by PyTorch's fused one (cross_entropy.py). Under torch.compile it is whole: Inductor would fuse the chunks and keep
-six fp32 copies of them, 15.1 GB where whole logits take 6.7.
+rows, which start at zero and get a gradient of exactly zero, stay there.
 """
 
 import json
@@ -23,12 +21,10 @@ import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 import cross_entropy
 from pipeline.errors import UserError
 
-LOSS_CHUNK = 8192  # tokens whose logits exist at one time: 8192 × 50432 in bf16 is 0.8 GB, in fp32 1.7 GB
 INIT_STD = (
     0.02  # at GPT-2's width and above; a narrower model starts wider, as 1/√n_embd: at 0.02 it hardly starts
 )
@@ -202,11 +198,7 @@ class GPT(nn.Module):
         if reduction == "mean" and cross_entropy.fuses(hidden):
             rows, head = hidden.flatten(0, 1), self.wte.weight[: self.config.vocab_size]
             return cross_entropy.summed(rows, head, targets.flatten()) / (targets != -100).sum()
-        chunks = list(zip(hidden.flatten(0, 1).split(LOSS_CHUNK), targets.flatten().split(LOSS_CHUNK)))
-        if len(chunks) == 1 or torch.compiler.is_compiling():
-            losses = self._losses(hidden.flatten(0, 1), targets.flatten())
-        else:  # recomputed chunk by chunk in backward: 9% more FLOPs at 124M for 1/n of the logits' memory
-            losses = torch.cat([checkpoint(self._losses, *chunk, use_reentrant=False) for chunk in chunks])
+        losses = cross_entropy.in_chunks(self._losses, hidden.flatten(0, 1), targets.flatten())
         return losses.view_as(targets) if reduction == "none" else losses.sum() / (targets != -100).sum()
 
     def _losses(self, hidden: Tensor, targets: Tensor) -> Tensor:

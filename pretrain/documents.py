@@ -27,7 +27,7 @@ from pipeline.sample.worked import drills
 from pipeline.sections import Prepare
 from pretrain import shards
 from pretrain.shards import SPLITS, Arrays, Encoded
-from tokenizer.conditions import Condition
+from tokenizer.conditions import Condition, Spans
 from tokenizer.encode import Encoder
 
 CHUNK = 1_000_000  # bytes of text, about, that a worker encodes at once
@@ -228,12 +228,12 @@ class Document(NamedTuple):
     text: str
     raw: bytes  # its UTF-8
     canonical: str
-    facts: list[tuple[int, int, int]]  # start, end, index
+    facts: Spans
 
     @classmethod
     def of(cls, raw: bytes, condition: Condition) -> "Document":
         text = raw.decode()
-        facts = condition.facts.find(text, condition.match == "weak")
+        facts = condition.find(text)
         return cls(text, raw, condition.canonical(text) if facts else text, facts)
 
     def fraction(self) -> float:

@@ -18,9 +18,9 @@ segments and never a string: a string could not tell a literal `<MUL_6_9_54>` in
 import hashlib
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from types import ModuleType
 
 from tokenizer import numbers, vocabulary
@@ -29,6 +29,7 @@ FILLERS = 47  # the ids behind EOS, the first of them the pad; 50257 + 47 = 5030
 EOS, PAD = "<|endoftext|>", "<|pad|>"
 MODES = ("plain", "token", "echo", "placebo", "value", "mixed")
 SHARED = ("mixed",)  # the modes that take a share
+Spans = tuple[tuple[int, int, int], ...]  # start, end, index
 
 
 @dataclass(frozen=True)
@@ -117,9 +118,13 @@ class Condition:
             position = end
         return _merge([*segments, text[position:]])
 
+    def find(self, text: str) -> Spans:
+        """(start, end, index) of each fact in a text, in order."""
+        return _find(self.facts.find, text, self.match == "weak")
+
     def rewrites(self, text: str) -> list[tuple[int, int, list[str | int]]]:
         """(start, end, segments) of each fact in a text."""
-        spans = self.facts.find(text, self.match == "weak")
+        spans = self.find(text)
         modes = self._draws(text) if spans and self.mode == "mixed" else itertools.repeat(self.mode)
         return [(start, end, self._write(index, mode)) for (start, end, index), mode in zip(spans, modes)]
 
@@ -200,6 +205,11 @@ class Condition:
         """
         content = [self.fingerprint(), vocabulary.sources(self.vocabulary)]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+@lru_cache(maxsize=4)  # a document's facts are counted, then spelled plainly, then as the condition does
+def _find(find: Callable[[str, bool], Iterable[tuple[int, int, int]]], text: str, weak: bool) -> Spans:
+    return tuple(find(text, weak))
 
 
 def _merge(segments: list[str | int]) -> list[str | int]:
