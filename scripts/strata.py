@@ -2,13 +2,16 @@
 
     python -m scripts.strata experiments/results/miniature_compute/outcomes.parquet
     python -m scripts.strata WITH_SUMS/outcomes.parquet --less WITHOUT/outcomes.parquet    # what changes a difference
+    python -m scripts.strata experiments/results/miniature_curve/outcomes.parquet --stage export_967    # after one of several
 
 Of miniature_compute.yaml these strata are post hoc; miniature_mechanism.yaml registered two of them. Intervals are 95% t
 intervals over the seeds' paired differences; unlike the verdict's they leave out the sampling of problems. With `--less`
 the last column is the difference of two studies' differences, paired by seed. Items are those of `name: worked`, test split.
+Below them stand the probes, and the bits per byte of the items' reference answers.
 """
 
 import argparse
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,7 +24,7 @@ from pipeline.errors import UserError, cli
 from pipeline.sample.worked import worked
 from tokenizer.vocabularies import multiplication
 
-ITEMS = 1200  # of the test split, in every miniature study
+ITEMS, NUMBER = "items", 1200  # of the test split, in every miniature study
 
 
 def strata() -> dict[str, Callable[[dict], bool]]:
@@ -50,16 +53,33 @@ def strata() -> dict[str, Callable[[dict], bool]]:
     }
 
 
-def read(path: Path) -> dict[tuple[str, int], dict[str, bool]]:
-    """(condition, seed) → item → whether it was right. Raises UserError for another study's outcomes."""
-    table = parquet.read_table(path, filters=[("set", "=", "items")]).to_pylist()
-    outcomes: dict[tuple[str, int], dict[str, bool]] = {}
-    for row in table:
-        answers = outcomes.setdefault((row["condition"], row["seed"]), {})
-        if row["id"] in answers:
-            raise UserError(f"{path}: has several stages; give a study with one")
-        answers[row["id"]] = row["correct"]
-    return outcomes
+class Answers:
+    """What one arm answered after one stage: set → problem → whether it was right; bits of the items' references."""
+
+    def __init__(self) -> None:
+        self.right: dict[str, dict[str, bool]] = defaultdict(dict)
+        self.bits = self.bytes = 0.0
+
+    def add(self, row: dict) -> None:
+        self.right[row["set"]][row["id"]] = row["correct"]
+        if row["set"] == ITEMS and row.get("gold_bits") is not None:  # the first studies kept none
+            self.bits += row["gold_bits"]
+            self.bytes += row["gold_bytes"]
+
+
+def read(path: Path, stage: str | None) -> dict[tuple[str, int], Answers]:
+    """(condition, seed) → what the arm answered. Raises UserError where the stage is not one of the file's, or is not said."""
+    rows = parquet.read_table(path).to_pylist()
+    stages = list(dict.fromkeys(row["stage"] for row in rows))
+    if stage is None and len(stages) > 1:
+        raise UserError(f"{path}: has several stages; give --stage, one of {', '.join(stages)}")
+    if stage not in (None, *stages):
+        raise UserError(f"{path}: --stage {stage}: it has {', '.join(stages)}")
+    arms: dict[tuple[str, int], Answers] = defaultdict(Answers)
+    for row in rows:
+        if row["stage"] == (stage or stages[0]):
+            arms[row["condition"], row["seed"]].add(row)
+    return arms
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -71,18 +91,19 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("outcomes", type=Path)
     parser.add_argument("--treated", default="mul_tokens")
     parser.add_argument("--control", default="baseline")
+    parser.add_argument("--stage", help="of outcomes after several")
     parser.add_argument("--less", type=Path, help="outcomes of the study whose differences are taken away")
     args = parser.parse_args(argv)
     pair = (args.treated, args.control)
-    items = {item_id(row["question"]): row for row in worked("test", ITEMS, 0)}
-    studies = [read(path) for path in (args.outcomes, args.less) if path]
-    for path, outcomes in zip((args.outcomes, args.less), studies):
-        if unknown := {key for answers in outcomes.values() for key in answers} - items.keys():
+    items = {item_id(row["question"]): row for row in worked("test", NUMBER, 0)}
+    studies = [read(path, args.stage) for path in (args.outcomes, args.less) if path]
+    for path, arms in zip((args.outcomes, args.less), studies):
+        if unknown := {key for arm in arms.values() for key in arm.right[ITEMS]} - items.keys():
             raise UserError(f"{path}: {len(unknown)} items are not those of the generated test split")
     seeds = sorted(
         seed
         for name, seed in studies[0]
-        if name == args.treated and all((each, seed) in outcomes for outcomes in studies for each in pair)
+        if name == args.treated and all((each, seed) in arms for arms in studies for each in pair)
     )
     if len(seeds) < 2:
         where = f"{args.outcomes} and {args.less}: share" if args.less else f"{args.outcomes}: has"
@@ -92,25 +113,41 @@ def main(argv: list[str] | None = None) -> None:
         + " change |" * bool(args.less)
     )
     print("| --- | --- | --- | --- | --- |" + " --- |" * bool(args.less))
-    for name, belongs in strata().items():
-        keys = [key for key, row in items.items() if belongs(row)]
+    rows = {
+        name: (ITEMS, [key for key, row in items.items() if belongs(row)])
+        for name, belongs in strata().items()
+    }
+    first = studies[0][args.treated, seeds[0]]
+    rows |= {name: (name, list(right)) for name, right in first.right.items() if name != ITEMS}
+    for name, (set_name, keys) in rows.items():
         right = [
             {
-                each: 100 * np.array([np.mean([outcomes[each, s][key] for key in keys]) for s in seeds])
+                each: 100
+                * np.array([np.mean([arms[each, s].right[set_name][k] for k in keys]) for s in seeds])
                 for each in pair
             }
-            for outcomes in studies
+            for arms in studies
         ]
         differences = [accuracy[args.treated] - accuracy[args.control] for accuracy in right]
         accuracies = " | ".join(f"{right[0][each].mean():.1f}%" for each in pair)
         columns = [interval(differences[0])] + [interval(differences[0] - less) for less in differences[1:]]
         print(f"| {name} | {len(keys)} | {accuracies} | {' | '.join(columns)} |")
+    if first.bytes:
+        bits = {
+            each: np.array([studies[0][each, s].bits / studies[0][each, s].bytes for s in seeds])
+            for each in pair
+        }
+        means = ", ".join(f"{each} {bits[each].mean():.3f}" for each in pair)
+        difference = interval(bits[args.treated] - bits[args.control], digits=3)
+        print(f"\nbits per byte of the items' reference answers: {means}, difference {difference}")
 
 
-def interval(by_seed: np.ndarray, sign: str = "+") -> str:
-    """A mean over seeds with its 95% t interval, in points."""
+def interval(by_seed: np.ndarray, sign: str = "+", digits: int = 1) -> str:
+    """A mean over seeds with its 95% t interval."""
     low, high = stats.mean_interval(by_seed)
-    return f"{by_seed.mean():{sign}.1f} [{low:{sign}.1f}, {high:{sign}.1f}]"
+    return " ".join(
+        (f"{by_seed.mean():{sign}.{digits}f}", f"[{low:{sign}.{digits}f}, {high:{sign}.{digits}f}]")
+    )
 
 
 if __name__ == "__main__":

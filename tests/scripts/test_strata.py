@@ -31,3 +31,39 @@ def test_two_studies_without_common_seeds_are_refused():
     other = str(ROOT / "experiments/results/miniature/outcomes.parquet")
     with pytest.raises(UserError, match="share no two pairs of mul_tokens and baseline"):
         strata.main([OUTCOMES, "--less", other])
+
+
+CURVE = str(ROOT / "experiments/results/miniature_curve/outcomes.parquet")
+
+
+def test_the_readme_shows_what_the_curve_says(capsys):
+    readme = (ROOT / "README.md").read_text().replace("−", "-")
+    shown = {
+        "export_967": ["| all | 1200 | 1.7% | 11.6% |", "+0.110 [+0.071, +0.148]"],
+        "export_1934": ["| all | 1200 | 41.9% | 42.9% |", "-0.005 [-0.025, +0.015]", "+24.9 [+8.8, +40.9]"],
+        "export_3868": ["| all | 1200 | 62.7% | 66.0% |", "+0.003 [-0.007, +0.013]"],
+        "export_7736": [
+            "| all | 1200 | 74.2% | 74.5% |",
+            "-0.005 [-0.014, +0.004]",
+            "+5.3 [+1.1, +9.5]",
+            "-1.6 [-2.4, -0.9]",
+        ],
+    }
+    for stage, figures in shown.items():
+        strata.main([CURVE, "--stage", stage])
+        printed = capsys.readouterr().out
+        for figure in figures:
+            assert figure in printed
+            assert figure.removeprefix("| all | 1200 ") in readme
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ([], "has several stages; give --stage, one of export_967, export_1934"),
+        (["--stage", "export"], "--stage export: it has export_967"),
+    ],
+)
+def test_the_stage_is_to_be_one_of_those_that_there_are(options, message):
+    with pytest.raises(UserError, match=message):
+        strata.main([CURVE, *options])
