@@ -196,7 +196,8 @@ def test_the_loss_is_the_full_models_over_every_row_by_itself(trl, arms, tmp_pat
 
 
 def test_flops_are_those_of_the_matrices_that_are_multiplied(trl, arms, tmp_path, spec, monkeypatch):
-    monkeypatch.setattr(cross_entropy, "fuses", lambda hidden: False)  # whose products the counter does not see
+    """Those of the fused loss the counter does not see."""
+    monkeypatch.setattr(cross_entropy, "fuses", lambda hidden: False)
     trainer, units, encoder = trainer_for(trl, arms, tmp_path, spec(examples=8, batch_size=1, micro_batch=1))
     batch, [row] = next(iter(trainer.get_train_dataloader())), units[0]
     with FlopCounterMode(display=False) as counter:
