@@ -1,6 +1,6 @@
 """What an arm costs, and one independent command for each.
 
-Measured against it: the arms of quickstart.yaml took 4.5 minutes of an AVX2 core each (4 expected),
+Measured against it: the arms of quickstart.yaml took 4.1 minutes of an AVX2 core each (4 expected),
 an arm of miniature.yaml 2.0 on an AVX-512 core (2.4 expected). The hours are as good as `plan.flops`, which a
 machine half as fast makes half as large; preparing 10B tokens, which waits for CPUs, is not in them.
 """
