@@ -28,6 +28,11 @@ Arm = tuple[str, int]  # condition, seed
 Curves = dict[tuple[str, str, int], dict[str, list[float]]]  # (stage, condition, seed) → measure → by step
 
 
+def reinforced(experiment: Experiment) -> list[str]:
+    """The stages of GRPO."""
+    return [name for name in experiment.stages if experiment.kind(name) == "grpo"]
+
+
 def accuracies(report: dict, stage: str, metric: str) -> dict[Arm, float]:
     """Each arm's accuracy after a stage, on the metric of its samples or, without one, of its greedy answers."""
     name, result = report["question"]["set"], {}
@@ -63,33 +68,49 @@ def collapses(experiment: Experiment, report: dict) -> dict[str, dict[Arm, bool]
     """GRPO stage → whether each arm's run collapsed."""
     by_run = curves(report)
     result = {}
-    for stage in (name for name in experiment.stages if experiment.kind(name) == "grpo"):
+    for stage in reinforced(experiment):
         before = accuracies(report, experiment.stages[stage].parent, "")
         result[stage] = {
             arm: collapsed(before[arm], after, by_run[stage, *arm])
             for arm, after in accuracies(report, stage, "").items()
-            if arm in before
         }
     return result
 
 
 def change(before: dict[Arm, float], after: dict[Arm, float], condition: str) -> str:
-    seeds = sorted(seed for name, seed in after if name == condition and (name, seed) in before)
-    if len(seeds) < 2:
-        raise UserError(f"{condition}: an interval over seeds takes two of them; the report has {len(seeds)}")
+    seeds = sorted(seed for name, seed in after if name == condition)
     return interval(100 * np.array([after[condition, s] - before[condition, s] for s in seeds]))
 
 
 def refuse(experiment: Experiment, file: str) -> None:
     """Raise UserError for an experiment that cannot answer the questions."""
-    if not experiment.eval.samples:
+    if not experiment.eval or not experiment.eval.samples:
         raise UserError(f"{file}: eval.samples is 0; the questions are about samples")
-    for name, spec in experiment.stages.items():
-        if experiment.kind(name) == "grpo" and spec.steps > POINTS:
+    if len(experiment.seeds) < 2:
+        raise UserError(f"{file}: seeds: has one; an interval over seeds takes two")
+    sampled = experiment.eval.sampled or list(experiment.stages)
+    for name in reinforced(experiment):
+        spec = experiment.stages[name]
+        for stage in (name, spec.parent):
+            if stage not in sampled:
+                raise UserError(f"{file}: eval.sampled: lacks '{stage}'; the questions are about its samples")
+        if spec.steps > POINTS:
             raise UserError(
                 f"{file}: stages.{name}.steps: reports keep means of several steps above {POINTS}, and"
                 " the last ten are then unknown"
             )
+
+
+def refuse_unfinished(experiment: Experiment, report: dict, file: Path) -> None:
+    """Raise UserError for a report that lacks an arm: the registered counts are over all of them."""
+    for name in reinforced(experiment):
+        for stage in (name, experiment.stages[name].parent):
+            if lacking := set(experiment.arms()) - accuracies(report, stage, "").keys():
+                condition, seed = min(lacking)
+                raise UserError(
+                    f"{file}: after {stage} {len(lacking)} of {len(experiment.arms())} arms are not evaluated, {condition}"
+                    f" {seed} among them; finish the study and compare again"
+                )
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -101,8 +122,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("experiment")
     parser.add_argument("report", type=Path)
     args = parser.parse_args(argv)
-    experiment, report = load(args.experiment), json.loads(args.report.read_text(encoding="utf-8"))
+    experiment = load(args.experiment)
     refuse(experiment, args.experiment)
+    if not args.report.is_file():
+        raise UserError(f"{args.report}: no such file; `bash scripts/compare.sh {args.experiment}` writes it")
+    report = json.loads(args.report.read_text(encoding="utf-8"))
+    refuse_unfinished(experiment, report, args.report)
     best = f"pass@{experiment.eval.samples}"
     lost = collapses(experiment, report)
     print(f"| stage | from | condition | greedy [95%] | mean of samples | {best} | collapsed |")

@@ -69,6 +69,8 @@ class Answers:
 
 def read(path: Path, stage: str | None) -> dict[tuple[str, int], Answers]:
     """(condition, seed) → what the arm answered. Raises UserError where the stage is not one of the file's, or is not said."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; give the outcomes.parquet of a study")
     rows = parquet.read_table(path).to_pylist()
     stages = list(dict.fromkeys(row["stage"] for row in rows))
     if stage is None and len(stages) > 1:
@@ -93,13 +95,20 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--control", default="baseline")
     parser.add_argument("--stage", help="of outcomes after several")
     parser.add_argument("--less", type=Path, help="outcomes of the study whose differences are taken away")
+    parser.add_argument("--less-stage", help="of those")
     args = parser.parse_args(argv)
     pair = (args.treated, args.control)
     items = {item_id(row["question"]): row for row in worked("test", NUMBER, 0)}
-    studies = [read(path, args.stage) for path in (args.outcomes, args.less) if path]
-    for path, arms in zip((args.outcomes, args.less), studies):
-        if unknown := {key for arm in arms.values() for key in arm.right[ITEMS]} - items.keys():
-            raise UserError(f"{path}: {len(unknown)} items are not those of the generated test split")
+    asked = [
+        (path, stage) for path, stage in ((args.outcomes, args.stage), (args.less, args.less_stage)) if path
+    ]
+    studies = [read(path, stage) for path, stage in asked]
+    for (path, _), arms in zip(asked, studies):
+        for (condition, seed), arm in arms.items():
+            if differing := len(arm.right[ITEMS].keys() ^ items.keys()):
+                raise UserError(
+                    f"{path}: {condition}, seed {seed}: {differing} items are not those of the generated test split"
+                )
     seeds = sorted(
         seed
         for name, seed in studies[0]

@@ -10,20 +10,21 @@ from pipeline.files import ROOT
 from scripts import reinforced
 
 FILE = str(ROOT / "experiments/miniature_posttraining.yaml")
+SEEDS = range(1, 11)
 CALM = {"zero variance": [0.1] * 60, "entropy": [0.3] * 60, "repeated": [0.0] * 60}
 
 
 def report(greedy: dict[str, float], curves: dict[str, dict[str, list[float]]]) -> dict:
-    """Of two conditions and two seeds: greedy accuracy by stage, 0.2 if not given, and curves, else calm ones."""
+    """Of both conditions and ten seeds: greedy accuracy by stage, 0.2 if not given, and curves, else calm ones."""
     scores, rows = {}, []
     for stage, spec in load(FILE).stages.items():
-        by_seed = {"1": greedy.get(stage, 0.2), "2": greedy.get(stage, 0.2) + 0.01}
+        by_seed = {str(seed): greedy.get(stage, 0.2) + 0.001 * seed for seed in SEEDS}
         samples = {f"word_problems.{metric}": {"by_seed": by_seed} for metric in ("mean", "pass@16")}
         score = {"sets": {"word_problems": {"by_seed": by_seed}}, "samples": samples}
         scores[stage] = dict.fromkeys(("baseline", "mul_tokens"), score)
         for measure, values in (CALM | curves.get(stage, {})).items() if spec.run == "grpo" else ():
             for condition in ("baseline", "mul_tokens"):
-                for seed in (1, 2, None):
+                for seed in (*SEEDS, None):
                     label = f"{stage}: {measure}"
                     rows += [[label, condition, seed, n, value] for n, value in enumerate(values, 1)]
     return {
@@ -57,22 +58,42 @@ def test_the_tables_say_changes_collapses_and_their_test(tmp_path, capsys):
     file.write_text(json.dumps(content))
     reinforced.main([FILE, str(file)])
     printed = capsys.readouterr().out.splitlines()
-    row = "| {} | {} | mul_tokens | {} | {} | {} | {} of 2 |"
+    row = "| {} | {} | mul_tokens | {} | {} | {} | {} of 10 |"
     lost, gained = "-18.0 [-18.0, -18.0]", "+5.0 [+5.0, +5.0]"
-    assert row.format("curriculum_binary", "sft_curriculum", lost, lost, lost, 2) in printed
+    assert row.format("curriculum_binary", "sft_curriculum", lost, lost, lost, 10) in printed
     assert row.format("tinygsm_fair", "sft_tinygsm", gained, gained, gained, 0) in printed
-    assert "| curriculum_binary against curriculum_published | 4 | 4 | 0 | 0.125 |" in printed
-    assert "| tinygsm_binary against tinygsm_fair | 4 | 0 | 0 | 1 |" in printed
+    assert "| curriculum_binary against curriculum_published | 20 | 20 | 0 | 1.91e-06 |" in printed
+    assert "| tinygsm_binary against tinygsm_fair | 20 | 0 | 0 | 1 |" in printed
     assert not any("curriculum_binary against tinygsm" in line for line in printed)
 
 
-def test_an_experiment_without_samples_or_with_averaged_curves_is_refused(tmp_path):
-    quickstart = str(ROOT / "experiments/quickstart.yaml")
+def extend(folder, changes):
+    path = folder / "other.yaml"
+    path.write_text(f"extends: {FILE}\n{changes}\n")
+    return str(path)
+
+
+WRONG = {
+    "eval: {samples: 0, verifier: null, sampled: null}": "eval.samples is 0",
+    "eval: {sampled: [sft_curriculum, sft_tinygsm]}": "eval.sampled: lacks 'curriculum_fair'",
+    "stages: {tinygsm_fair: {steps: 61}}": "stages.tinygsm_fair.steps: reports keep means",
+    "seeds: [1]": "seeds: has one",
+}
+
+
+@pytest.mark.parametrize("changes, message", WRONG.items())
+def test_an_experiment_that_cannot_answer_is_refused(changes, message, tmp_path):
+    with pytest.raises(UserError, match=message):
+        reinforced.main([extend(tmp_path, changes), str(tmp_path / "report.json")])
+
+
+def test_a_missing_report_and_one_of_an_unfinished_study_are_refused(tmp_path):
     file = tmp_path / "report.json"
-    file.write_text("{}")
-    with pytest.raises(UserError, match="eval.samples is 0"):
-        reinforced.main([quickstart, str(file)])
-    longer = tmp_path / "longer.yaml"
-    longer.write_text(f"extends: {FILE}\nstages: {{tinygsm_fair: {{steps: 61}}}}\n")
-    with pytest.raises(UserError, match="stages.tinygsm_fair.steps"):
-        reinforced.main([str(longer), str(file)])
+    with pytest.raises(UserError, match="report.json: no such file; `bash scripts/compare.sh"):
+        reinforced.main([FILE, str(file)])
+    content = report({}, {})
+    del content["scores"]["tinygsm_fair"]["baseline"]["sets"]["word_problems"]["by_seed"]["7"]
+    content["scores"]["tinygsm_fair"]["mul_tokens"] = content["scores"]["tinygsm_published"]["mul_tokens"]
+    file.write_text(json.dumps(content))
+    with pytest.raises(UserError, match="of 20 arms are not evaluated, baseline 7 among them"):
+        reinforced.main([FILE, str(file)])

@@ -67,3 +67,11 @@ def test_the_readme_shows_what_the_curve_says(capsys):
 def test_the_stage_is_to_be_one_of_those_that_there_are(options, message):
     with pytest.raises(UserError, match=message):
         strata.main([CURVE, *options])
+
+
+def test_another_studys_problems_and_a_missing_file_are_refused(tmp_path):
+    other = str(ROOT / "experiments/results/control_numbers/outcomes.parquet")
+    with pytest.raises(UserError, match="1200 items are not those of the generated test split"):
+        strata.main([other, "--treated", "right", "--control", "left"])
+    with pytest.raises(UserError, match="no such file"):
+        strata.main([str(tmp_path / "outcomes.parquet")])
