@@ -261,5 +261,6 @@ def test_the_snippet_of_a_card_runs(study, tmp_path, monkeypatch):
     export(GPT(config), encoder, tmp_path / NAMES[2])
     card = cards.model(collected, collected.arms[0], "grpo", "lab")
     snippet = re.search("```python\n(.*?)```", card, re.DOTALL)[1]
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.chdir(tmp_path)
     exec(snippet, {})
