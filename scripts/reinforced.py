@@ -88,11 +88,10 @@ def refuse(experiment: Experiment, file: str) -> None:
         raise UserError(f"{file}: eval.samples is 0; the questions are about samples")
     if len(experiment.seeds) < 2:
         raise UserError(f"{file}: seeds: has one; an interval over seeds takes two")
-    sampled = experiment.eval.sampled or list(experiment.stages)
     for name in reinforced(experiment):
         spec = experiment.stages[name]
         for stage in (name, spec.parent):
-            if stage not in sampled:
+            if not experiment.stage(f"eval_{stage}").samples:
                 raise UserError(f"{file}: eval.sampled: lacks '{stage}'; the questions are about its samples")
         if spec.steps > POINTS:
             raise UserError(
