@@ -197,8 +197,11 @@ class Contender:
 
 def best_reference(config: GPTConfig, spec: Pretrain) -> int:
     """The micro-batch at which the plain loop is fastest."""
+    candidates = [m for m in MICRO_BATCHES if spec.batch_size % m == 0][:4]
+    if len(candidates) == 1:
+        return candidates[0]
     rates = {}
-    for micro_batch in [m for m in MICRO_BATCHES if spec.batch_size % m == 0][:4]:
+    for micro_batch in candidates:
         with contextlib.suppress(MemoryError):
             contender = Contender(config, spec, micro_batch)
             contender.turn()

@@ -4,16 +4,19 @@ Runs the attacks against both walls, each in a process of its own, and reports w
 the hungriest. All of them take some five minutes of one core.
 """
 
+import builtins
 import json
+import math
 import os
 import resource
 import sys
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
-from eval.programs import sandbox
+from eval.programs import library, sandbox
 from eval.programs.interpreter import run
 from tests.eval.programs.attacks import ATTACKS, PRIZE
 
@@ -58,6 +61,19 @@ def peak() -> float:
         max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
         / unit
     )
+
+
+def surroundings() -> tuple:
+    """What a program could have changed for its caller."""
+    tables = [dict(table) for table in (vars(builtins), vars(math), library.BUILTINS, library.MATH.names)]
+    return sys.getrecursionlimit(), os.getcwd(), tables, Path("/tmp/prize").exists()
+
+
+def attacked(code: str) -> list:
+    """[status, value, whether its surroundings are as before]"""
+    before = surroundings()
+    outcome = run(code)
+    return [outcome.status, outcome.value, before == surroundings()]
 
 
 def confined(code: str) -> list:
