@@ -1,19 +1,24 @@
-"""What did reinforcement learning make of its parents? The registered questions of miniature_posttraining.yaml.
+"""What became of the difference, and what did reinforcement learning make of its parents? The registered questions of
+miniature_posttraining.yaml.
 
     python -m scripts.reinforced experiments/miniature_posttraining.yaml runs/miniature_posttraining/report/report.json
 
-For each GRPO stage and condition: the change of greedy accuracy, of the mean of the samples and of pass@k against the
-stage that it started from, paired by seed with 95% t intervals, and how many runs collapsed. Then, for each parent,
-the exact McNemar test between binary rewards and each other set over all arms. A run has collapsed if its greedy accuracy
-is below half of its parent's and, over its last ten steps on average, `zero_variance` is at least 0.9, entropy is
-at most half of the first ten steps', or at least half of the completions repeat themselves. Reads the report alone.
+First, stage by stage, greedy accuracy and the difference with the report's interval, beside the published ones with Newcombe's
+interval for independent samples, since which problems were solved is not known. Then, for each GRPO stage and condition, the
+change of greedy accuracy, of the mean of the samples and of pass@k against the stage that it started from, paired by seed with
+95% t intervals, what the logs say of the last ten steps, the mean over seeds (entropy: of the first ten too), and how many runs collapsed.
+Then, for each parent, the exact McNemar test between binary rewards and each other set over all arms. A run has collapsed if
+its greedy accuracy is below half of its parent's and, over its last ten steps on average, `zero_variance` is at least 0.9,
+entropy is at most half of the first ten steps', or at least half of the completions repeat themselves. Reads the report alone.
 """
 
 import argparse
 import json
 import statistics
 from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,6 +29,24 @@ from pipeline.experiment import Experiment, load
 from scripts.strata import interval
 
 EDGE = 10  # steps at either end of a run, which are averaged
+
+
+class Published(NamedTuple):
+    """A row of the exploration's table (REPLICATION.md): shares of so many GSM8K problems, facts in an answer of mul_tokens."""
+
+    baseline: float
+    mul_tokens: float
+    problems: int
+    facts: float | None = None
+
+
+PUBLISHED = {
+    "sft_tulu": Published(0.015, 0.015, 500),
+    "sft_gsm8k": Published(0.025, 0.020, 500, 0.85),
+    "sft_curriculum": Published(0.024, 0.038, 500),
+    "curriculum_published": Published(0.023, 0.037, 300, 1.03),
+    "sft_tinygsm": Published(0.018, 0.024, 500, 0.17),
+}
 Arm = tuple[str, int]  # condition, seed
 Curves = dict[tuple[str, str, int], dict[str, list[float]]]  # (stage, condition, seed) → measure → by step
 
@@ -51,23 +74,26 @@ def curves(report: dict) -> Curves:
     return result
 
 
+def edges(curve: dict[str, list[float]]) -> dict[str, float]:
+    """What a run's log says of its last steps, and its entropy in the first, as means."""
+    last = {
+        measure: statistics.fmean(curve[measure][-EDGE:])
+        for measure in ("zero variance", "repeated", "entropy")
+    }
+    return {**last, "first entropy": statistics.fmean(curve["entropy"][:EDGE])}
+
+
 def collapsed(before: float, after: float, curve: dict[str, list[float]]) -> bool:
     """Whether a run with these greedy accuracies and curves has collapsed, as the module says."""
-
-    def last(measure: str) -> float:
-        return statistics.fmean(curve[measure][-EDGE:])
-
+    of = edges(curve)
     return after < before / 2 and (
-        last("zero variance") >= 0.9
-        or last("entropy") <= statistics.fmean(curve["entropy"][:EDGE]) / 2
-        or last("repeated") >= 0.5
+        of["zero variance"] >= 0.9 or of["entropy"] <= of["first entropy"] / 2 or of["repeated"] >= 0.5
     )
 
 
 def collapses(experiment: Experiment, report: dict) -> dict[str, dict[Arm, bool]]:
     """GRPO stage → whether each arm's run collapsed."""
-    by_run = curves(report)
-    result = {}
+    by_run, result = curves(report), {}
     for stage in reinforced(experiment):
         before = accuracies(report, experiment.stages[stage].parent, "")
         result[stage] = {
@@ -77,9 +103,76 @@ def collapses(experiment: Experiment, report: dict) -> dict[str, dict[Arm, bool]
     return result
 
 
+def beside(report: dict) -> Iterator[str]:
+    """A table: ours and the published, stage by stage."""
+    name, control, treated = (
+        report["question"]["set"],
+        report["primary"]["control"],
+        report["primary"]["treated"],
+    )
+    heads = f"{control} | {treated} | points [95%] | facts an answer"
+    yield f"| after | {heads} | published: {heads} |"
+    yield "| --- " * 9 + "|"
+    for each in report["by_stage"]:
+        stage, published = each["stage"], PUBLISHED.get(each["stage"])
+        columns = [f"{each['mean'][condition]:.1%}" for condition in (control, treated)]
+        columns.append(points(each["difference"], each["interval"]))
+        columns.append(f"{report['scores'][stage][treated]['sets'][name]['fact_tokens_per_response']:.2f}")
+        if published:
+            columns += [f"{published.baseline:.1%}", f"{published.mul_tokens:.1%}"]
+            right = [share * published.problems for share in published[:2]]
+            columns.append(
+                points(*stats.unpaired_difference(right[0], published.problems, right[1], published.problems))
+            )
+            columns.append("–" if published.facts is None else f"{published.facts:.2f}")
+        yield f"| {stage} | {' | '.join(columns)} |" + ("" if published else " – |" * 4)
+
+
+def points(difference: float, interval: Sequence[float]) -> str:
+    low, high = interval
+    return f"{100 * difference:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
+
+
 def change(before: dict[Arm, float], after: dict[Arm, float], condition: str) -> str:
     seeds = sorted(seed for name, seed in after if name == condition)
     return interval(100 * np.array([after[condition, s] - before[condition, s] for s in seeds]))
+
+
+def changes(experiment: Experiment, report: dict, lost: dict[str, dict[Arm, bool]]) -> Iterator[str]:
+    """A table: what every GRPO stage changed, and how many of its runs collapsed."""
+    best, by_run = f"pass@{experiment.eval.samples}", curves(report)
+    heads = f"greedy [95%] | mean of samples | {best} | groups without variance | repeating | entropy"
+    yield f"| stage | from | condition | {heads} | collapsed |"
+    yield "| --- " * 10 + "|"
+    for stage, by_arm in lost.items():
+        parent = experiment.stages[stage].parent
+        for condition in report["conditions"]:
+            columns = [
+                change(accuracies(report, parent, metric), accuracies(report, stage, metric), condition)
+                for metric in ("", "mean", best)
+            ]
+            runs = [arm for arm in by_arm if arm[0] == condition]
+            logs = [edges(by_run[stage, *arm]) for arm in runs]
+            of = {key: statistics.fmean(log[key] for log in logs) for key in logs[0]}
+            columns += [f"{of['zero variance']:.0%}", f"{of['repeated']:.0%}"]
+            columns.append(f"{of['first entropy']:.2f} → {of['entropy']:.2f}")
+            columns.append(f"{sum(by_arm[arm] for arm in runs)} of {len(runs)}")
+            yield f"| {stage} | {parent} | {condition} | {' | '.join(columns)} |"
+
+
+def tests(experiment: Experiment, lost: dict[str, dict[Arm, bool]]) -> Iterator[str]:
+    """A table: did more runs collapse under binary rewards than under each other set?"""
+    yield "| collapsed | arms | binary alone | the other alone | p (exact McNemar) |"
+    yield "| --- " * 5 + "|"
+    for stage in (name for name in lost if experiment.stages[name].rewards == "binary"):
+        for other in lost:
+            if other == stage or experiment.stages[other].parent != experiment.stages[stage].parent:
+                continue
+            arms = sorted(lost[stage].keys() & lost[other].keys())
+            pair = [np.array([lost[name][arm] for arm in arms]) for name in (stage, other)]
+            alone, other_alone = stats.discordant(*pair)
+            columns = len(arms), alone, other_alone, f"{stats.mcnemar(*pair):.3g}"
+            yield f"| {stage} against {other} | {' | '.join(map(str, columns))} |"
 
 
 def refuse(experiment: Experiment, file: str) -> None:
@@ -127,34 +220,9 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError(f"{args.report}: no such file; `bash scripts/compare.sh {args.experiment}` writes it")
     report = json.loads(args.report.read_text(encoding="utf-8"))
     refuse_unfinished(experiment, report, args.report)
-    best = f"pass@{experiment.eval.samples}"
     lost = collapses(experiment, report)
-    print(f"| stage | from | condition | greedy [95%] | mean of samples | {best} | collapsed |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
-    for stage, by_arm in lost.items():
-        parent = experiment.stages[stage].parent
-        for condition in report["conditions"]:
-            columns = [
-                change(accuracies(report, parent, metric), accuracies(report, stage, metric), condition)
-                for metric in ("", "mean", best)
-            ]
-            runs = [gone for (name, _), gone in by_arm.items() if name == condition]
-            print(
-                f"| {stage} | {parent} | {condition} | {' | '.join(columns)} | {sum(runs)} of {len(runs)} |"
-            )
-    print("\n| collapsed | arms | binary alone | the other alone | p (exact McNemar) |")
-    print("| --- | --- | --- | --- | --- |")
-    binary = [name for name in lost if experiment.stages[name].rewards == "binary"]
-    for stage in binary:
-        for other in lost:
-            if other == stage or experiment.stages[other].parent != experiment.stages[stage].parent:
-                continue
-            arms = sorted(lost[stage].keys() & lost[other].keys())
-            pair = [np.array([lost[name][arm] for arm in arms]) for name in (stage, other)]
-            alone, beside = stats.discordant(*pair)
-            print(
-                f"| {stage} against {other} | {len(arms)} | {alone} | {beside} | {stats.mcnemar(*pair):.3g} |"
-            )
+    for table in (beside(report), changes(experiment, report, lost), tests(experiment, lost)):
+        print(*table, "", sep="\n")
 
 
 if __name__ == "__main__":
