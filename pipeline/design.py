@@ -56,12 +56,17 @@ class Experiment:
             raise UserError(f"{self.path}: eval: is missing, so there is nothing to evaluate; write it out")
         if not self.eval.samples:
             return self.eval
-        drawn = self.eval.sampled is None or name.removeprefix("eval_") in self.eval.sampled
         asked = copy.copy(self.eval)
         asked.sampled = None  # where else samples are drawn decides nothing here
-        if not drawn:
+        if not self.samples_after(name.removeprefix("eval_")):
             asked.samples, asked.temperature, asked.verifier = 0, Eval.temperature, None
         return asked
+
+    def samples_after(self, stage: str) -> int:
+        """How many answers to a problem an evaluation of the stage draws beside the greedy one."""
+        if self.eval is None or (self.eval.sampled is not None and stage not in self.eval.sampled):
+            return 0
+        return self.eval.samples
 
     def _chosen(self, condition: str) -> float:
         if (done := sweep.read(self.name)) is None:

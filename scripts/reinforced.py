@@ -184,7 +184,7 @@ def refuse(experiment: Experiment, file: str) -> None:
     for name in reinforced(experiment):
         spec = experiment.stages[name]
         for stage in (name, spec.parent):
-            if not experiment.stage(f"eval_{stage}").samples:
+            if not experiment.samples_after(stage):
                 raise UserError(f"{file}: eval.sampled: lacks '{stage}'; the questions are about its samples")
         if spec.steps > POINTS:
             raise UserError(

@@ -269,6 +269,7 @@ assert not {"transformers", "torch._dynamo"} & {*sys.modules}
 """
 
 
+@pytest.mark.starts
 def test_a_model_is_opened_and_scores_without_transformers_and_without_a_compiler(directory):
     """Either takes seconds to import."""
     subprocess.run([sys.executable, "-c", SCORE, str(directory)], check=True, cwd=ROOT)

@@ -76,7 +76,7 @@ def _check(experiment: Experiment, key: str, name: str, conditions: list[str], r
     if metric.sampled and key == "sweep.metric":
         refuse(key, f"'{name}' is of samples, which a sweep does not draw; ask {metric.set}")
     if metric.sampled and experiment.eval and experiment.compare and metric.set in experiment.eval.sets:
-        _check_sampled(metric, experiment.eval, experiment.compare, refuse)
+        _check_sampled(metric, experiment, experiment.eval, experiment.compare, refuse)
     if name not in (there := names(experiment)):
         refuse(key, f"no '{name}'; there are {', '.join(there)}")
     for condition in conditions if metric.lower_is_better else ():
@@ -85,7 +85,9 @@ def _check(experiment: Experiment, key: str, name: str, conditions: list[str], r
             refuse(key, f"{why}; ask {metric.set}")
 
 
-def _check_sampled(metric: Metric, spec: Eval, compare: Compare, refuse: Refuse) -> None:
+def _check_sampled(
+    metric: Metric, experiment: Experiment, spec: Eval, compare: Compare, refuse: Refuse
+) -> None:
     """Refuses a metric of samples that are not drawn, not so many, not scored, or not after the stages compared."""
     kind, _, k = (metric.sampled or "").partition("@")
     if not _in_words(spec, metric.set):
@@ -102,6 +104,6 @@ def _check_sampled(metric: Metric, spec: Eval, compare: Compare, refuse: Refuse)
             "compare.metric", f"'{metric.name}': k is one of {there}, where eval.samples is {spec.samples}"
         )
     for stage in (compare.stage, *(compare.ladder.stages if compare.ladder else ())):
-        if spec.sampled is not None and stage not in spec.sampled:
+        if not experiment.samples_after(stage):
             why = f"'{metric.name}' needs samples after '{stage}'; add it to eval.sampled"
             refuse("compare.metric", why)

@@ -425,6 +425,7 @@ def test_more_warm_up_than_the_examples_give_steps_is_refused(words):
         train.main(changed(words, steps="null", examples=20, warmup=30))
 
 
+@pytest.mark.starts
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_killed_at_a_random_moment_it_resumes_to_the_same_bits(ranks, tmp_path, monkeypatch):
     monkeypatch.setenv("RUNS", str(tmp_path))
@@ -433,6 +434,7 @@ def test_killed_at_a_random_moment_it_resumes_to_the_same_bits(ranks, tmp_path, 
     )
 
 
+@pytest.mark.starts
 def test_under_torchrun_a_dead_rank_ends_all(words, tmp_path):
     (tmp_path / "long.yaml").write_text(Path(words[0]).read_text().replace("steps: 40", "steps: 1000000"))
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
@@ -591,6 +593,7 @@ def test_a_batch_that_ranks_cannot_share_is_refused(words):
             train.train(run, Place(torch.device("cpu"), 0, 3))
 
 
+@pytest.mark.starts
 def test_ranks_come_late_and_rank_0_clears_slowly_and_all_start_alike(words, tmp_path, monkeypatch):
     """NCCL connects when it likes; gloo waits. So one rank comes late here, and rank 0's part takes long."""
     interrupted(words, monkeypatch)  # with checkpoints, which no rank may go on from
@@ -612,6 +615,7 @@ def test_ranks_come_late_and_rank_0_clears_slowly_and_all_start_alike(words, tmp
     assert json.loads((directory(tmp_path) / "stage.json").read_text())["record"]["micro_batch"] == 2
 
 
+@pytest.mark.starts
 def test_where_compiling_fails_on_one_rank_all_are_eager(words, tmp_path, monkeypatch):
     def compiles_on_rank_0(network, **keys):
         if world.RANK:
