@@ -16,7 +16,7 @@ from pipeline.experiment import load
 from pipeline.files import ROOT
 from pipeline.kinds import KINDS
 
-DOCUMENTS = ["README.md", "REPLICATION.md"]
+DOCUMENTS = ["README.md", "REPLICATION.md", "experiments/results/README.md"]
 COMMAND = re.compile(r"^(?:[A-Z_]+=\S+ )*(?:bash scripts/|python3? -m |torchrun )")
 FOREIGN = {"pytest", "venv", "pip"}
 

@@ -31,9 +31,9 @@ def test_a_study_without_runs_is_refused(tmp_path, monkeypatch):
         copied.main([str(tmp_path / "new.parquet"), "--of", file, "sft_programs", "word_problems"])
 
 
-def test_the_readme_says_what_the_committed_programs_show(capsys):
+def test_the_results_say_what_the_committed_programs_show(capsys):
     copied.main([str(ROOT / "experiments/results/miniature_programs/programs.parquet")])
-    printed, readme = capsys.readouterr().out, (ROOT / "README.md").read_text()
+    printed, readme = capsys.readouterr().out, (ROOT / "experiments/results/README.md").read_text()
     for condition, figure in (("baseline", "73.3 [49.8, 96.7]"), ("mul_tokens", "36.1 [27.6, 44.6]")):
         assert f"| {condition} | 6 | {figure} |" in printed
         assert figure.replace(" [", "% [") in readme

@@ -1,4 +1,4 @@
-"""The strata of a committed study: README's table, and the difference of two studies' differences."""
+"""The strata of a committed study: the documents' tables, and the difference of two studies' differences."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from scripts import strata
 OUTCOMES = str(ROOT / "experiments/results/miniature_compute/outcomes.parquet")
 
 
-def test_the_readme_shows_what_the_committed_outcomes_say(capsys):
+def test_the_results_show_what_the_committed_outcomes_say(capsys):
     strata.main([OUTCOMES])
     printed = capsys.readouterr().out
     for row in (
@@ -17,8 +17,8 @@ def test_the_readme_shows_what_the_committed_outcomes_say(capsys):
         "| three digits by one, 2 sums of a carry | 259 | 65.2% | 85.2% | -20.0 [-26.1, -13.9] |",
     ):
         assert row in printed
-    readme = (ROOT / "README.md").read_text()
-    assert "| the solution contains a sum | 737 | −17.6 [−21.8, −13.3] |" in readme
+    results = (ROOT / "experiments/results/README.md").read_text()
+    assert "| the solution contains a sum | 737 | −17.6 [−21.8, −13.3] |" in results
 
 
 def test_a_study_less_itself_changes_nothing(capsys):
