@@ -1,8 +1,10 @@
 """An experiment's YAML as plain values: what it extends merged in, and `--set` applied."""
 
+import copy
 import difflib
 import re
 from collections import Counter
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -66,9 +68,14 @@ def _measure(node: yaml.Node, sizes: dict[int, int | None], depth: int) -> int:
     return size
 
 
+@cache  # the stages of an arm read the same few files, a hundredth of a second each
+def _values(text: str) -> Any:
+    return yaml.load(text, _Loader)
+
+
 def parse(text: str, where: str) -> Any:
     try:
-        return yaml.load(text, _Loader)
+        return copy.deepcopy(_values(text))
     except yaml.YAMLError as error:
         raise UserError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
     except RecursionError:

@@ -20,7 +20,7 @@ import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from types import ModuleType
 
 from tokenizer import numbers, vocabulary
@@ -177,6 +177,9 @@ class Condition:
 
         It changes with behaviour, not with comments, and is what a model directory is held against.
         """
+        return _fingerprint(self, self.facts)
+
+    def _behaviour(self) -> list:
         spelled = [self.facts.spell(i) for i in range(len(self.facts.FACTS))]
         texts = [
             f"so {e}{equals}{v}{tail}"
@@ -196,7 +199,7 @@ class Condition:
             behaviour.append(numbers.piece(self.numbers, self.group))
         if self.mode == "mixed":
             behaviour.append(self.share)
-        return hashlib.sha256(json.dumps(behaviour).encode()).hexdigest()
+        return behaviour
 
     def identity(self) -> str:
         """SHA-256 of the fingerprint and of the vocabulary's source files: a stage's tokenizer, as it was then.
@@ -205,6 +208,11 @@ class Condition:
         """
         content = [self.fingerprint(), vocabulary.sources(self.vocabulary)]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+@cache  # every stage of an arm asks several times
+def _fingerprint(condition: Condition, facts: ModuleType) -> str:
+    return hashlib.sha256(json.dumps(condition._behaviour()).encode()).hexdigest()
 
 
 @lru_cache(maxsize=4)  # a document's facts are counted, then spelled plainly, then as the condition does

@@ -45,12 +45,17 @@ def check(name: str) -> None:
     """Raises UserError, one line, unless the vocabulary keeps its contract."""
     file = f"tokenizer/vocabularies/{name}.py"
     try:
-        fault = next(faults(load(name)), None)
+        fault = first_fault(load(name))
     except Exception as error:  # whatever its author's code raises
         place = traceback.extract_tb(error.__traceback__)[-1]
         fault = f"{place.name}, line {place.lineno}, raises {type(error).__name__}: {error}"
     if fault:
         raise UserError(f"{file}: {' '.join(fault.split())}; see tokenizer/vocabulary.py for what is asked")
+
+
+@cache  # it takes a hundredth of a second, and every stage of an arm asks again
+def first_fault(facts: ModuleType) -> str | None:
+    return next(faults(facts), None)
 
 
 def faults(facts: ModuleType) -> Iterator[str]:

@@ -15,6 +15,8 @@ How a model is asked, and how it is read, is the same for every condition and af
 
 import itertools
 import re
+from functools import cache
+from types import ModuleType
 
 from eval.grading import answers, errors
 from eval.tasks.task import Question
@@ -33,7 +35,12 @@ def probes(condition: Condition) -> dict[str, list[tuple[str, str]]]:
 def check(name: str) -> None:
     """Raises UserError, one line, unless a vocabulary keeps its contract and its probes and working are true."""
     vocabulary.check(name)
-    facts, file = vocabulary.load(name), f"tokenizer/vocabularies/{name}.py"
+    check_truth(vocabulary.load(name), f"tokenizer/vocabularies/{name}.py")
+
+
+@cache
+def check_truth(facts: ModuleType, file: str) -> None:
+    """Raises UserError, one line, unless what a vocabulary asks and works out is true."""
     for kind, pairs in facts.probes().items():
         if kind == "addition":
             raise UserError(f"{file}: probes(): '{kind}' is the name of the built-in kind; choose another")

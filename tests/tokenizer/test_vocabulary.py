@@ -65,6 +65,15 @@ FAULTS = {
 }  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def nothing_checked_yet():
+    vocabulary.first_fault.cache_clear()
+    probes.check_truth.cache_clear()
+    yield
+    vocabulary.first_fault.cache_clear()
+    probes.check_truth.cache_clear()
+
+
 @pytest.mark.parametrize("message", FAULTS)
 def test_every_fault_is_one_line(message, monkeypatch):
     for name, value in FAULTS[message].items():
