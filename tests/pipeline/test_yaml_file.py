@@ -44,6 +44,11 @@ def test_hostile_yaml_is_one_line(tmp_path, content, message):
     )
 
 
+def test_what_one_reader_changes_the_next_does_not_see():
+    read(QUICKSTART)["stages"]["pretrain"]["lr"] = "changed"
+    assert read(QUICKSTART)["stages"]["pretrain"]["lr"] != "changed"
+
+
 def test_undecodable_bytes_and_a_folder_are_one_line(tmp_path):
     (tmp_path / "a.yaml").write_bytes(b"\xff\xfe\x00")
     for path in (tmp_path / "a.yaml", tmp_path):
