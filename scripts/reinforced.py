@@ -6,7 +6,8 @@ miniature_posttraining.yaml.
 First, stage by stage, greedy accuracy and the difference with the report's interval, beside the published ones with Newcombe's
 interval for independent samples, since which problems were solved is not known. Then, for each GRPO stage and condition, the
 change of greedy accuracy, of the mean of the samples and of pass@k against the stage that it started from, paired by seed with
-95% t intervals, what the logs say of the last ten steps, the mean over seeds (entropy: of the first ten too), and how many runs collapsed.
+95% t intervals, what the logs say of the last ten steps, the mean over seeds (entropy: of the first ten too), and how many runs collapsed; the change of
+the conditions' difference, which was not registered, stands below.
 Then, for each parent, the exact McNemar test between binary rewards and each other set over all arms. A run has collapsed if
 its greedy accuracy is below half of its parent's and, over its last ten steps on average, `zero_variance` is at least 0.9,
 entropy is at most half of the first ten steps', or at least half of the completions repeat themselves. Reads the report alone.
@@ -105,11 +106,7 @@ def collapses(experiment: Experiment, report: dict) -> dict[str, dict[Arm, bool]
 
 def beside(report: dict) -> Iterator[str]:
     """A table: ours and the published, stage by stage."""
-    name, control, treated = (
-        report["question"]["set"],
-        report["primary"]["control"],
-        report["primary"]["treated"],
-    )
+    name, control, treated = report["question"]["set"], *contrast(report)
     heads = f"{control} | {treated} | points [95%] | facts an answer"
     yield f"| after | {heads} | published: {heads} |"
     yield "| --- " * 9 + "|"
@@ -133,24 +130,33 @@ def points(difference: float, interval: Sequence[float]) -> str:
     return f"{100 * difference:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
 
 
-def change(before: dict[Arm, float], after: dict[Arm, float], condition: str) -> str:
-    seeds = sorted(seed for name, seed in after if name == condition)
-    return interval(100 * np.array([after[condition, s] - before[condition, s] for s in seeds]))
+def gained(report: dict, before: str, after: str, metric: str) -> dict[str, np.ndarray]:
+    """Condition → the change of its accuracy by seed, in the order of the report's seeds."""
+    parents, children = accuracies(report, before, metric), accuracies(report, after, metric)
+    return {
+        condition: np.array(
+            [children[condition, seed] - parents[condition, seed] for seed in report["seeds"]]
+        )
+        for condition in report["conditions"]
+    }
+
+
+def contrast(report: dict) -> tuple[str, str]:
+    """The control and the treated condition."""
+    return report["primary"]["control"], report["primary"]["treated"]
 
 
 def changes(experiment: Experiment, report: dict, lost: dict[str, dict[Arm, bool]]) -> Iterator[str]:
-    """A table: what every GRPO stage changed, and how many of its runs collapsed."""
-    best, by_run = f"pass@{experiment.eval.samples}", curves(report)
+    """A table: what every GRPO stage changed, in each condition and in their difference, and how many runs collapsed."""
+    best, by_run, control, treated = f"pass@{experiment.eval.samples}", curves(report), *contrast(report)
     heads = f"greedy [95%] | mean of samples | {best} | groups without variance | repeating | entropy"
     yield f"| stage | from | condition | {heads} | collapsed |"
     yield "| --- " * 10 + "|"
     for stage, by_arm in lost.items():
         parent = experiment.stages[stage].parent
+        gains = [gained(report, parent, stage, metric) for metric in ("", "mean", best)]
         for condition in report["conditions"]:
-            columns = [
-                change(accuracies(report, parent, metric), accuracies(report, stage, metric), condition)
-                for metric in ("", "mean", best)
-            ]
+            columns = [interval(100 * gain[condition]) for gain in gains]
             runs = [arm for arm in by_arm if arm[0] == condition]
             logs = [edges(by_run[stage, *arm]) for arm in runs]
             of = {key: statistics.fmean(log[key] for log in logs) for key in logs[0]}
@@ -158,6 +164,8 @@ def changes(experiment: Experiment, report: dict, lost: dict[str, dict[Arm, bool
             columns.append(f"{of['first entropy']:.2f} → {of['entropy']:.2f}")
             columns.append(f"{sum(by_arm[arm] for arm in runs)} of {len(runs)}")
             yield f"| {stage} | {parent} | {condition} | {' | '.join(columns)} |"
+        columns = [interval(100 * (gain[treated] - gain[control])) for gain in gains]
+        yield f"| {stage} | {parent} | {treated} − {control} | {' | '.join(columns)} |" + " – |" * 4
 
 
 def tests(experiment: Experiment, lost: dict[str, dict[Arm, bool]]) -> Iterator[str]:

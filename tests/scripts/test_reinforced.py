@@ -40,6 +40,7 @@ def report(greedy: dict[str, float], curves: dict[str, dict[str, list[float]]]) 
         for stage in scores
     ]
     return {
+        "seeds": list(SEEDS),
         "question": {"set": "word_problems"},
         "primary": {"control": "baseline", "treated": "mul_tokens"},
         "by_stage": differences,
@@ -80,9 +81,38 @@ def test_the_tables_say_changes_collapses_and_their_test(tmp_path, capsys):
     lost, gained = "-18.0 [-18.0, -18.0]", "+5.0 [+5.0, +5.0]"
     assert row.format("curriculum_binary", "sft_curriculum", lost, lost, lost, "90%", 10) in printed
     assert row.format("tinygsm_fair", "sft_tinygsm", gained, gained, gained, "0%", 0) in printed
+    same = "+0.0 [+0.0, +0.0]"
+    between = "| tinygsm_fair | sft_tinygsm | mul_tokens − baseline | "
+    assert between + " | ".join([same] * 3 + ["–"] * 4) + " |" in printed
     assert "| curriculum_binary against curriculum_published | 20 | 20 | 0 | 1.91e-06 |" in printed
     assert "| tinygsm_binary against tinygsm_fair | 20 | 0 | 0 | 1 |" in printed
     assert not any("curriculum_binary against tinygsm" in line for line in printed)
+
+
+NAMES = {  # of the results' tables
+    "sft_tulu": "chat",
+    "sft_gsm8k": "GSM8K",
+    "sft_tinygsm": "traces (TinyGSM)",
+    "sft_curriculum": "curriculum",
+    "curriculum_published": "curriculum, GRPO `published` (registered)",
+    "tinygsm_binary": "traces, GRPO `binary`",
+}
+
+
+def test_the_results_show_what_the_committed_report_says(capsys):
+    folder = ROOT / "experiments/results"
+    reinforced.main([FILE, str(folder / "miniature_posttraining/report.json")])
+    printed = capsys.readouterr().out.splitlines()
+    shown = (folder / "README.md").read_text().replace("−", "-").splitlines()
+    for stage, name in NAMES.items():
+        (row,) = [line for line in printed if line.startswith(f"| {stage} | ") and line.count("|") == 10]
+        assert row.replace(f"| {stage} ", f"| {name} ") in shown
+    changes = [line.split(" | ") for line in printed if line.count("|") == 11][2:]
+    assert len(changes) == 18
+    for of_control, of_treated, _ in zip(*[iter(changes)] * 3):
+        assert any(" | ".join(of_control[3:6] + of_treated[3:6]) in line for line in shown)
+    collapsed = [line.split(" | ")[-1].removesuffix(" |") for line in printed if line.count("|") == 11]
+    assert [each for each in collapsed if each == "1 of 10"] == ["1 of 10"] * 2
 
 
 def extend(folder, changes):
