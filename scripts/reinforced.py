@@ -5,12 +5,12 @@ miniature_posttraining.yaml.
 
 First, stage by stage, greedy accuracy and the difference with the report's interval, beside the published ones with Newcombe's
 interval for independent samples, since which problems were solved is not known. Then, for each GRPO stage and condition, the
-change of greedy accuracy, of the mean of the samples and of pass@k against the stage that it started from, paired by seed with
-95% t intervals, what the logs say of the last ten steps, the mean over seeds (entropy: of the first ten too), and how many runs collapsed; the change of
-the conditions' difference, which was not registered, stands below.
-Then, for each parent, the exact McNemar test between binary rewards and each other set over all arms. A run has collapsed if
-its greedy accuracy is below half of its parent's and, over its last ten steps on average, `zero_variance` is at least 0.9,
-entropy is at most half of the first ten steps', or at least half of the completions repeat themselves. Reads the report alone.
+change of greedy accuracy, of the mean of the samples and of pass@k against the stage that it started from, paired by seed
+with 95% t intervals; what the logs say of the last ten steps, as means over seeds (entropy: of the first ten too); how many
+runs collapsed; and, not registered, how the difference between the conditions changed. Then, for each parent, the exact
+McNemar test between binary rewards and each other set over all arms. A run has collapsed if its greedy accuracy is below half
+of its parent's and, over its last ten steps on average, `zero_variance` is at least 0.9, entropy is at most half of the first
+ten steps', or at least half of the completions repeat themselves. Reads the report alone.
 """
 
 import argparse
@@ -33,7 +33,7 @@ EDGE = 10  # steps at either end of a run, which are averaged
 
 
 class Published(NamedTuple):
-    """A row of the exploration's table (REPLICATION.md): shares of so many GSM8K problems, facts in an answer of mul_tokens."""
+    """A row of the exploration's table (REPLICATION.md): so many of the GSM8K problems, facts in an answer of mul_tokens."""
 
     baseline: float
     mul_tokens: float
@@ -41,12 +41,12 @@ class Published(NamedTuple):
     facts: float | None = None
 
 
-PUBLISHED = {
-    "sft_tulu": Published(0.015, 0.015, 500),
-    "sft_gsm8k": Published(0.025, 0.020, 500, 0.85),
-    "sft_curriculum": Published(0.024, 0.038, 500),
-    "curriculum_published": Published(0.023, 0.037, 300, 1.03),
-    "sft_tinygsm": Published(0.018, 0.024, 500, 0.17),
+PUBLISHED = {  # 1.5% and 2.5% were published, which are no shares of 500
+    "sft_tulu": Published(7.5, 7.5, 500),
+    "sft_gsm8k": Published(12.5, 10, 500, 0.85),
+    "sft_curriculum": Published(12, 19, 500),
+    "curriculum_published": Published(7, 11, 300, 1.03),
+    "sft_tinygsm": Published(9, 12, 500, 0.17),
 }
 Arm = tuple[str, int]  # condition, seed
 Curves = dict[tuple[str, str, int], dict[str, list[float]]]  # (stage, condition, seed) → measure → by step
@@ -107,8 +107,8 @@ def collapses(experiment: Experiment, report: dict) -> dict[str, dict[Arm, bool]
 def beside(report: dict) -> Iterator[str]:
     """A table: ours and the published, stage by stage."""
     name, control, treated = report["question"]["set"], *contrast(report)
-    heads = f"{control} | {treated} | points [95%] | facts an answer"
-    yield f"| after | {heads} | published: {heads} |"
+    heads = [control, treated, "points [95%]", "facts an answer"]
+    yield f"| after | {' | '.join(heads + [f'published: {head}' for head in heads])} |"
     yield "| --- " * 9 + "|"
     for each in report["by_stage"]:
         stage, published = each["stage"], PUBLISHED.get(each["stage"])
@@ -116,12 +116,10 @@ def beside(report: dict) -> Iterator[str]:
         columns.append(points(each["difference"], each["interval"]))
         columns.append(f"{report['scores'][stage][treated]['sets'][name]['fact_tokens_per_response']:.2f}")
         if published:
-            columns += [f"{published.baseline:.1%}", f"{published.mul_tokens:.1%}"]
-            right = [share * published.problems for share in published[:2]]
-            columns.append(
-                points(*stats.unpaired_difference(right[0], published.problems, right[1], published.problems))
-            )
-            columns.append("–" if published.facts is None else f"{published.facts:.2f}")
+            right, other, problems, facts = published
+            columns += [f"{right / problems:.1%}", f"{other / problems:.1%}"]
+            columns.append(points(*stats.unpaired_difference(right, problems, other, problems)))
+            columns.append("–" if facts is None else f"{facts:.2f}")
         yield f"| {stage} | {' | '.join(columns)} |" + ("" if published else " – |" * 4)
 
 
@@ -187,6 +185,9 @@ def refuse(experiment: Experiment, file: str) -> None:
     """Raise UserError for an experiment that cannot answer the questions."""
     if not experiment.eval or not experiment.eval.samples:
         raise UserError(f"{file}: eval.samples is 0; the questions are about samples")
+    asked = experiment.compare
+    if asked is None or asked.metric not in experiment.eval.sets:
+        raise UserError(f"{file}: compare.metric: must be one of eval.sets; the tables are of greedy answers")
     if len(experiment.seeds) < 2:
         raise UserError(f"{file}: seeds: has one; an interval over seeds takes two")
     for name in reinforced(experiment):

@@ -126,6 +126,7 @@ WRONG = {
     "eval: {sampled: [sft_curriculum, sft_tinygsm]}": "eval.sampled: lacks 'curriculum_fair'",
     "stages: {tinygsm_fair: {steps: 61}}": "stages.tinygsm_fair.steps: reports keep means",
     "seeds: [1]": "seeds: has one",
+    "compare: {metric: word_problems.maj@16}": "compare.metric: must be one of eval.sets",
 }
 
 
