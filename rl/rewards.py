@@ -14,7 +14,8 @@ The final line is `#### 54`, the last of the text and the only `####` in it. Wit
 earned: to list every number, many answers, facts or equals signs is worth nothing; nor can anything wrong (at
 most 0.2) out-earn anything right (at least 0.7). `format` is a penalty because a reward could be had for a
 bare `#### 6`; what a whole group earns alike changes no advantage, so the two train alike. No term reads how
-a fact is written. Five repeats, because 99 * 99 rightly says `9 * 9 = 81` four times.
+a fact is written. Five repeats, because 99 * 99 rightly says `9 * 9 = 81` four times. Every
+sign is a word, so `##### 54` is such a run too (LOG.md, 2026-11-30).
 
 `published` is the exploration's shaped reward, for replication: 1.0 for a right answer, and on wrong ones
 alone close 0.3 (off by at most 1 or under 10%), steps 0.1 (`=` or `####` somewhere), fact 0.2, short 0.1
