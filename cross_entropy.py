@@ -4,8 +4,9 @@ Eager, losses are computed in chunks, whose logits are recomputed in backward. U
 whole: Inductor would fuse the chunks and keep six fp32 copies of them, 15.1 GB where whole logits take 6.7.
 
 Training on a CPU in fp32 goes another way: PyTorch's fused loss works out the gradients in forward, a few tokens at
-a time, whose logits stay in a core's cache: 0.67 of the time of whole logits at 1,088 ids and 960 tokens (LOG.md,
-2026-11-25). Under autocast and in the compiler it would run outside of them, so there it is not used.
+a time, whose logits stay in a core's cache: at 1,088 ids and 960 tokens 0.67 of the time of whole logits on Zen 3, and
+no gain on Zen 4 (LOG.md, 2026-11-25 and 30). Under autocast and in the compiler it would run outside of them, so
+there it is not used.
 """
 
 from collections.abc import Callable
