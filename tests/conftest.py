@@ -23,9 +23,8 @@ from tokenizer.conditions import Condition
 from tokenizer.encode import Encoder, save
 
 torch.set_num_threads(1)
-os.fsync = lambda descriptor: (
-    None
-)  # tests kill processes and cut no power; the disk takes milliseconds for each
+# Tests kill processes and cut no power, and the disk takes milliseconds for each.
+os.fsync = lambda descriptor: None
 # A busy machine is no failure: no deadline, and no complaint that examples come slowly.
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
