@@ -23,11 +23,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from eval.report import tables
 from eval.verdict import stats
 from eval.verdict.results import POINTS
 from pipeline.errors import UserError, cli
 from pipeline.experiment import Experiment, load
-from scripts.strata import interval
+from scripts.strata import interval, shown
 
 EDGE = 10  # steps at either end of a run, which are averaged
 
@@ -104,28 +105,28 @@ def collapses(experiment: Experiment, report: dict) -> dict[str, dict[Arm, bool]
     return result
 
 
-def beside(report: dict) -> Iterator[str]:
+def beside(report: dict) -> Iterator[list[str]]:
     """A table: ours and the published, stage by stage."""
     name, control, treated = report["question"]["set"], *contrast(report)
     heads = [control, treated, "points [95%]", "facts an answer"]
-    yield f"| after | {' | '.join(heads + [f'published: {head}' for head in heads])} |"
-    yield "| --- " * 9 + "|"
+    yield ["after", *heads, *(f"published: {head}" for head in heads)]
     for each in report["by_stage"]:
         stage, published = each["stage"], PUBLISHED.get(each["stage"])
         columns = [f"{each['mean'][condition]:.1%}" for condition in (control, treated)]
-        columns.append(points(each["difference"], each["interval"]))
+        columns.append(percents(each["difference"], each["interval"]))
         columns.append(f"{report['scores'][stage][treated]['sets'][name]['fact_tokens_per_response']:.2f}")
         if published:
             right, other, problems, facts = published
             columns += [f"{right / problems:.1%}", f"{other / problems:.1%}"]
-            columns.append(points(*stats.unpaired_difference(right, problems, other, problems)))
+            columns.append(percents(*stats.unpaired_difference(right, problems, other, problems)))
             columns.append("–" if facts is None else f"{facts:.2f}")
-        yield f"| {stage} | {' | '.join(columns)} |" + ("" if published else " – |" * 4)
+        else:
+            columns += ["–"] * len(heads)
+        yield [stage, *columns]
 
 
-def points(difference: float, interval: Sequence[float]) -> str:
-    low, high = interval
-    return f"{100 * difference:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
+def percents(difference: float, ends: Sequence[float]) -> str:
+    return shown(100 * difference, [100 * end for end in ends])
 
 
 def gained(report: dict, before: str, after: str, metric: str) -> dict[str, np.ndarray]:
@@ -144,12 +145,14 @@ def contrast(report: dict) -> tuple[str, str]:
     return report["primary"]["control"], report["primary"]["treated"]
 
 
-def changes(experiment: Experiment, report: dict, lost: dict[str, dict[Arm, bool]]) -> Iterator[str]:
+def changes(experiment: Experiment, report: dict, lost: dict[str, dict[Arm, bool]]) -> Iterator[list[str]]:
     """A table: what every GRPO stage changed, in each condition and in their difference, and how many runs collapsed."""
     best, by_run, control, treated = f"pass@{experiment.eval.samples}", curves(report), *contrast(report)
-    heads = f"greedy [95%] | mean of samples | {best} | groups without variance | repeating | entropy"
-    yield f"| stage | from | condition | {heads} | collapsed |"
-    yield "| --- " * 10 + "|"
+    changed, logged = (
+        ["greedy [95%]", "mean of samples", best],
+        ["groups without variance", "repeating", "entropy"],
+    )
+    yield ["stage", "from", "condition", *changed, *logged, "collapsed"]
     for stage, by_arm in lost.items():
         parent = experiment.stages[stage].parent
         gains = [gained(report, parent, stage, metric) for metric in ("", "mean", best)]
@@ -161,15 +164,14 @@ def changes(experiment: Experiment, report: dict, lost: dict[str, dict[Arm, bool
             columns += [f"{of['zero variance']:.0%}", f"{of['repeated']:.0%}"]
             columns.append(f"{of['first entropy']:.2f} → {of['entropy']:.2f}")
             columns.append(f"{sum(by_arm[arm] for arm in runs)} of {len(runs)}")
-            yield f"| {stage} | {parent} | {condition} | {' | '.join(columns)} |"
+            yield [stage, parent, condition, *columns]
         columns = [interval(100 * (gain[treated] - gain[control])) for gain in gains]
-        yield f"| {stage} | {parent} | {treated} − {control} | {' | '.join(columns)} |" + " – |" * 4
+        yield [stage, parent, f"{treated} − {control}", *columns, *["–"] * 4]
 
 
-def tests(experiment: Experiment, lost: dict[str, dict[Arm, bool]]) -> Iterator[str]:
+def tests(experiment: Experiment, lost: dict[str, dict[Arm, bool]]) -> Iterator[list[str]]:
     """A table: did more runs collapse under binary rewards than under each other set?"""
-    yield "| collapsed | arms | binary alone | the other alone | p (exact McNemar) |"
-    yield "| --- " * 5 + "|"
+    yield ["collapsed", "arms", "binary alone", "the other alone", "p (exact McNemar)"]
     for stage in (name for name in lost if experiment.stages[name].rewards == "binary"):
         for other in lost:
             if other == stage or experiment.stages[other].parent != experiment.stages[stage].parent:
@@ -177,8 +179,8 @@ def tests(experiment: Experiment, lost: dict[str, dict[Arm, bool]]) -> Iterator[
             arms = sorted(lost[stage].keys() & lost[other].keys())
             pair = [np.array([lost[name][arm] for arm in arms]) for name in (stage, other)]
             alone, other_alone = stats.discordant(*pair)
-            columns = len(arms), alone, other_alone, f"{stats.mcnemar(*pair):.3g}"
-            yield f"| {stage} against {other} | {' | '.join(map(str, columns))} |"
+            counts = map(str, (len(arms), alone, other_alone))
+            yield [f"{stage} against {other}", *counts, f"{stats.mcnemar(*pair):.3g}"]
 
 
 def refuse(experiment: Experiment, file: str) -> None:
@@ -231,7 +233,7 @@ def main(argv: list[str] | None = None) -> None:
     refuse_unfinished(experiment, report, args.report)
     lost = collapses(experiment, report)
     for table in (beside(report), changes(experiment, report, lost), tests(experiment, lost)):
-        print(*table, "", sep="\n")
+        print(tables.markdown(list(table)), end="\n\n")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ Below them stand the probes, and the bits per byte of the items' reference answe
 
 import argparse
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -153,10 +153,13 @@ def main(argv: list[str] | None = None) -> None:
 
 def interval(by_seed: np.ndarray, sign: str = "+", digits: int = 1) -> str:
     """A mean over seeds with its 95% t interval."""
-    low, high = stats.mean_interval(by_seed)
-    return " ".join(
-        (f"{by_seed.mean():{sign}.{digits}f}", f"[{low:{sign}.{digits}f}, {high:{sign}.{digits}f}]")
-    )
+    return shown(by_seed.mean(), stats.mean_interval(by_seed), sign, digits)
+
+
+def shown(mean: float, ends: Sequence[float], sign: str = "+", digits: int = 1) -> str:
+    """A figure and the two ends of its interval."""
+    low, high = ends
+    return f"{mean:{sign}.{digits}f} [{low:{sign}.{digits}f}, {high:{sign}.{digits}f}]"
 
 
 if __name__ == "__main__":

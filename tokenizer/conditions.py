@@ -210,7 +210,7 @@ class Condition:
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
-@cache  # every stage of an arm asks several times
+@cache  # every stage of an arm asks several times; a vocabulary that is loaded anew is another key
 def _fingerprint(condition: Condition, facts: ModuleType) -> str:
     return hashlib.sha256(json.dumps(condition._behaviour()).encode()).hexdigest()
 

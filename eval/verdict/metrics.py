@@ -17,7 +17,7 @@ from eval.tasks import probes
 from eval.verdict import at_k
 from pipeline.experiment import Experiment
 from pipeline.kinds import Refuse
-from pipeline.sections import Compare, Eval
+from pipeline.sections import Eval
 from tokenizer.conditions import Condition
 
 GOLD_BITS = ".gold_bits"
@@ -75,8 +75,8 @@ def _check(experiment: Experiment, key: str, name: str, conditions: list[str], r
     metric = find(name)
     if metric.sampled and key == "sweep.metric":
         refuse(key, f"'{name}' is of samples, which a sweep does not draw; ask {metric.set}")
-    if metric.sampled and experiment.eval and experiment.compare and metric.set in experiment.eval.sets:
-        _check_sampled(metric, experiment, experiment.eval, experiment.compare, refuse)
+    if metric.sampled:
+        _check_sampled(metric, experiment, refuse)
     if name not in (there := names(experiment)):
         refuse(key, f"no '{name}'; there are {', '.join(there)}")
     for condition in conditions if metric.lower_is_better else ():
@@ -85,10 +85,11 @@ def _check(experiment: Experiment, key: str, name: str, conditions: list[str], r
             refuse(key, f"{why}; ask {metric.set}")
 
 
-def _check_sampled(
-    metric: Metric, experiment: Experiment, spec: Eval, compare: Compare, refuse: Refuse
-) -> None:
+def _check_sampled(metric: Metric, experiment: Experiment, refuse: Refuse) -> None:
     """Refuses a metric of samples that are not drawn, not so many, not scored, or not after the stages compared."""
+    spec, compare = experiment.eval, experiment.compare
+    if not spec or not compare or metric.set not in spec.sets:
+        return
     kind, _, k = (metric.sampled or "").partition("@")
     if not _in_words(spec, metric.set):
         refuse("compare.metric", f"'{metric.set}' is not answered in words, so it has no samples")
