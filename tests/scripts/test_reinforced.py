@@ -90,11 +90,16 @@ def test_the_tables_say_changes_collapses_and_their_test(tmp_path, capsys):
 
 
 NAMES = {  # of the results' tables
+    "export": "pretraining",
     "sft_tulu": "chat",
     "sft_gsm8k": "GSM8K",
     "sft_tinygsm": "traces (TinyGSM)",
     "sft_curriculum": "curriculum",
+    "curriculum_fair": "curriculum, GRPO `fair`",
     "curriculum_published": "curriculum, GRPO `published` (registered)",
+    "curriculum_binary": "curriculum, GRPO `binary`",
+    "tinygsm_fair": "traces, GRPO `fair`",
+    "tinygsm_published": "traces, GRPO `published`",
     "tinygsm_binary": "traces, GRPO `binary`",
 }
 
@@ -104,9 +109,13 @@ def test_the_results_show_what_the_committed_report_says(capsys):
     reinforced.main([FILE, str(folder / "miniature_posttraining/report.json")])
     printed = capsys.readouterr().out.splitlines()
     shown = (folder / "README.md").read_text().replace("−", "-").splitlines()
+    replication = (ROOT / "REPLICATION.md").read_text().replace("−", "-")
     for stage, name in NAMES.items():
         (row,) = [line for line in printed if line.startswith(f"| {stage} | ") and line.count("|") == 10]
         assert row.replace(f"| {stage} ", f"| {name} ") in shown
+        if stage in reinforced.PUBLISHED:
+            *ours, here, control, treated, published, there = row.strip("| ").split(" | ")[1:]
+            assert f"| {published} | {' | '.join(ours)} | {there} | {here} |" in replication
     changes = [line.split(" | ") for line in printed if line.count("|") == 11][2:]
     assert len(changes) == 18
     for of_control, of_treated, _ in zip(*[iter(changes)] * 3):
